@@ -1,4 +1,4 @@
-"""Writes kofn/wire/*_pb2{,_grpc}.py{,i} from the .proto files; --check says whether they are current.
+"""Writes kofn/wire/*_pb2* from the .proto files; --check says whether they are current.
 
 The stubs are committed, so that nobody needs a compiler to run the project.
 """

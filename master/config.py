@@ -1,0 +1,162 @@
+"""What a master is told: one deployment file, overridden by environment and flags.
+
+Parsed once into frozen objects; an error names the field and what is accepted. Codes and policies
+check their own parameters, and their messages appear under the field that they came from.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+import codes
+from master.batcher import Limits
+from master.discovery import split_target
+from master.policy import Delay, Policy
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes a free one
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors: a misspelt option must not be silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Strict):
+    """Where the master listens; the ports are Triton's."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8001
+    metrics_port: Port | None = 8002  # None: no metrics server
+    drain_s: float = Field(10.0, ge=0)  # how long SIGTERM waits for requests in hand
+
+
+class CodeConfig(BaseModel):
+    """A code by name with its parameters; `calibrated` wraps it in the LMMSE decoder."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    calibrated: bool = False
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What `codes.make` gets beside the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="after")
+    def _makes_a_code(self) -> "CodeConfig":
+        self.make()
+        return self
+
+    def make(self) -> codes.Code:
+        """The code, not yet calibrated."""
+        return codes.make(self.name, **self.parameters)
+
+
+class PolicyConfig(Strict):
+    """When to decode, when to send again; see `master.policy`."""
+
+    wait: Literal["first", "soft", "all"] = "soft"
+    soft_deadline: str | None = "3*p50"
+    hedge: str | None = None
+    max_sends: int = Field(3, ge=1, le=100)
+    gain_limit: float = Field(float("inf"), gt=0)
+
+    @field_validator("soft_deadline", "hedge")
+    @classmethod
+    def _is_a_delay(cls, text: str | None) -> str | None:
+        Delay.parse(text)
+        return text
+
+    def make(self) -> Policy:
+        """The policy that decides for each coded batch."""
+        return Policy(
+            wait=self.wait,
+            soft_deadline=Delay.parse(self.soft_deadline),
+            hedge=Delay.parse(self.hedge),
+            max_sends=self.max_sends,
+            gain_limit=self.gain_limit,
+        )
+
+
+class Batching(Strict):
+    """How queries of concurrent clients become coded batches."""
+
+    max_groups: int = Field(16, ge=1, le=65536)  # coding groups in one batch
+    max_delay_ms: float = Field(2.0, ge=0, le=60_000)  # a row waits no longer for company
+    queue_rows: int = Field(4096, ge=1)  # more than these are answered RESOURCE_EXHAUSTED
+    max_request_rows: int = Field(1024, ge=1)
+    max_in_flight: int = Field(8, ge=1)  # coded batches at the workers
+
+    @model_validator(mode="after")
+    def _request_fits_queue(self) -> "Batching":
+        if self.max_request_rows > self.queue_rows:
+            raise ValueError(
+                f"max_request_rows ({self.max_request_rows}) must be at most queue_rows "
+                f"({self.queue_rows}): a larger request could never be queued."
+            )
+        return self
+
+    def limits(self) -> Limits:
+        """For the batcher."""
+        return Limits(
+            max_groups=self.max_groups,
+            max_delay_s=self.max_delay_ms / 1e3,
+            queue_rows=self.queue_rows,
+        )
+
+
+class Calibration(Strict):
+    """Unlabelled queries that a calibrated code is measured with, once, at deployment."""
+
+    dataset: str | None = None  # default: the one that the program's card names
+    queries: int = Field(1000, ge=20)
+    seed: int = 0
+
+
+class DeploymentConfig(Strict):
+    """One model behind one code, under the name by which clients ask for it."""
+
+    name: Name
+    program: str  # in the model store, or the path of an archive
+    code: CodeConfig = CodeConfig(name="uncoded", k=1)  # type: ignore[call-arg]
+    policy: PolicyConfig = PolicyConfig()
+    batching: Batching = Batching()
+    timeout_ms: int = Field(1000, ge=1, le=600_000)  # when the client names none
+    calibration: Calibration = Calibration()
+
+    @model_validator(mode="after")
+    def _batch_fits_queue(self) -> "DeploymentConfig":
+        rows = self.code.make().q * self.batching.max_groups
+        if rows > self.batching.queue_rows:
+            raise ValueError(
+                f"batching.queue_rows must hold a full batch of max_groups x q = {rows} rows, "
+                f"not {self.batching.queue_rows}."
+            )
+        return self
+
+
+class MasterConfig(Strict):
+    """A deployment file."""
+
+    server: Server = Server()
+    workers: tuple[str, ...] = ()  # HOST:PORT each; a name stands for all its addresses
+    deployments: tuple[DeploymentConfig, ...] = ()
+
+    @field_validator("workers")
+    @classmethod
+    def _are_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        for target in targets:
+            split_target(target)
+        return targets
+
+    @field_validator("deployments")
+    @classmethod
+    def _names_differ(cls, items: tuple[DeploymentConfig, ...]) -> tuple[DeploymentConfig, ...]:
+        names = [item.name for item in items]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Two deployments must not share a name: {', '.join(twice)}.")
+        return items

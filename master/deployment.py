@@ -1,0 +1,178 @@
+"""One model behind one code, serving: requests in, coded batches out to the workers, answers back.
+
+It owns the batcher's clock and the bound on batches in flight; what a batch does is `scatter`'s,
+when rows become a batch is `batcher`'s.
+"""
+
+import asyncio
+import itertools
+from time import monotonic, time_ns
+
+import numpy as np
+
+from kofn.wire.errors import KofnError, ResourceExhausted, Unavailable
+from master.batcher import Batcher, QueueFull
+from master.binding import Binding
+from master.config import DeploymentConfig
+from master.policy import Policy
+from master.pool import Pool
+from master.query import Request, Wishes
+from master.scatter import CodedBatch, Coding
+from master.statistics import Statistics
+
+
+class Deployment:
+    """A served model.
+
+    Args:
+        config: as in the deployment file.
+        binding: its code and programs.
+        pool: the workers, which hold the programs.
+    """
+
+    _numbers = itertools.count(1)  # of requests, over all deployments of this process
+
+    def __init__(self, config: DeploymentConfig, binding: Binding, pool: Pool) -> None:
+        self.config = config
+        self.binding = binding
+        self.policy = config.policy.make()
+        self.statistics = Statistics()
+        self.program = binding.programs[binding.code.roles[0]]  # content hash
+        self._pool = pool
+        self._coding = Coding(
+            name=config.name,
+            code=binding.code,
+            programs=binding.programs,
+            answer_shape=binding.answer.shape,
+            statistics=self.statistics,
+        )
+        self._batch_numbers = itertools.count(1)
+        # One queue a policy: rows that are to be waited for differently cannot share a batch.
+        self._batchers: dict[Policy, Batcher] = {}
+        self._requests: dict[int, Request] = {}  # with rows queued or in flight
+        self._in_flight: set[CodedBatch] = set()
+        self._timer: asyncio.TimerHandle | None = None  # the batchers' next moment
+        self._closed = ""  # why no request is taken any more
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for a coded batch."""
+        return sum(batcher.queued_rows for batcher in self._batchers.values())
+
+    @property
+    def batches_in_flight(self) -> int:
+        """Coded batches at the workers."""
+        return len(self._in_flight)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would find a worker."""
+        return not self._closed and self._pool.up > 0
+
+    async def infer(self, rows: np.ndarray, wishes: Wishes, policy: Policy) -> Request:
+        """Answer rows [r, *query] float32; returns when all are answered or time is up.
+
+        Raises:
+            ResourceExhausted: the queue is full.
+            Unavailable: closed, or too few workers are left.
+            DeadlineExceeded: rows are missing at the deadline and the client wants all.
+        """
+        if self._closed:
+            raise Unavailable(f"{self.config.name!r} takes no requests: {self._closed}.")
+        loop = asyncio.get_running_loop()
+        now = monotonic()
+        request = Request(
+            id=next(self._numbers),
+            rows=rows,
+            wishes=wishes,
+            answer_shape=self._coding.answer_shape,
+            arrived=now,
+            future=loop.create_future(),
+        )
+        self._queue(request, policy, now)
+        expiry = loop.call_at(wishes.deadline, request.expire)
+        error: KofnError | None = None
+        try:
+            await request.future
+            error = request.error()
+        finally:
+            expiry.cancel()
+            self._forget(request)
+            whole = request.future.done() and not request.future.cancelled() and error is None
+            self.statistics.add_request(
+                request, monotonic() - now, time_ns() // 1_000_000, ok=whole
+            )
+        if error is not None:
+            raise error
+        return request
+
+    async def close(self, reason: str, drain_s: float) -> None:
+        """Take no more requests; wait at most `drain_s` for those in hand."""
+        self._closed = reason
+        waiting = [request.future for request in self._requests.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=drain_s)
+        for request in list(self._requests.values()):
+            request.failure = reason
+            request.expire()
+
+    def _queue(self, request: Request, policy: Policy, now: float) -> None:
+        batching = self.config.batching
+        batcher = self._batchers.get(policy)
+        if batcher is None:
+            batcher = self._batchers[policy] = Batcher(self.binding.code.q, batching.limits())
+        rows = len(request.rows)
+        if self.queued_rows + rows > batching.queue_rows:
+            raise ResourceExhausted(
+                f"the queue of {self.config.name!r} is full: {self.queued_rows} rows wait and at "
+                f"most {batching.queue_rows} may; try again later."
+            )
+        try:
+            batcher.add(request.id, rows, now, request.wishes.deadline)
+        except QueueFull as error:
+            raise ResourceExhausted(str(error)) from error
+        self._requests[request.id] = request
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start what is due, then set the clock for what is not."""
+        now = monotonic()
+        for policy, batcher in self._batchers.items():
+            while len(self._in_flight) < self.config.batching.max_in_flight:
+                plan = batcher.take(now)
+                if plan is None:
+                    break
+                batch = CodedBatch(
+                    next(self._batch_numbers),
+                    self._coding,
+                    policy,
+                    self._pool,
+                    plan,
+                    self._requests,
+                    self._landed,
+                )
+                self._in_flight.add(batch)
+                batch.start()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if len(self._in_flight) < self.config.batching.max_in_flight:
+            dues = [due for b in self._batchers.values() if (due := b.next_due()) is not None]
+            if dues:
+                self._timer = asyncio.get_running_loop().call_at(min(dues), self._pump)
+
+    def _landed(self, batch: CodedBatch) -> None:
+        self._in_flight.discard(batch)
+        self.statistics.batches += 1
+        if self.queued_rows:
+            self._pump()
+
+    def _forget(self, request: Request) -> None:
+        del self._requests[request.id]
+        if not request.pending:
+            return
+        for batcher in self._batchers.values():
+            batcher.drop(request.id)
+        request.expire()  # a caller that hung up: late answers find a closed future
+        for batch in [b for b in self._in_flight if not b.is_wanted]:
+            batch.abandon()

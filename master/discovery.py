@@ -1,0 +1,72 @@
+"""Where the workers are: a list of targets, each a "host:port" whose name stands for all its addresses.
+
+Names are looked up again every few seconds, so that `docker compose up --scale worker=16`, a
+headless Kubernetes service and a fixed list of hosts work alike. This module says which addresses
+there are; `pool` keeps a link to each.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+import structlog
+
+RESOLVE_EVERY_S = 3.0  # a scaled-up worker is found within that time
+RESOLVE_TIMEOUT_S = 5.0  # a resolver that hangs must not stop the others
+
+log = structlog.get_logger(__name__)
+
+
+def split_target(target: str) -> tuple[str, int]:
+    """Host and port of a target such as "10.0.0.7:9000", "[::1]:9000", "worker:9000" or "dns:///worker:9000".
+
+    Raises:
+        ValueError: no port, or a port outside 1..65535.
+    """
+    bare = target.removeprefix("dns:").lstrip("/")
+    host, colon, port = bare.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(
+            f"A worker target must be HOST:PORT with a port in 1..65535, not {target!r}."
+        )
+    return host.strip("[]"), int(port)
+
+
+async def resolve(targets: Sequence[str]) -> frozenset[str]:
+    """All addresses, as "ip:port", that the targets stand for now; a name that fails gives none."""
+    found = await asyncio.gather(*(_addresses(*split_target(target)) for target in targets))
+    return frozenset().union(*found)
+
+
+def needs_resolving(targets: Sequence[str]) -> bool:
+    """Whether any target is a name: fixed addresses need no second look."""
+    return any(not _is_literal(split_target(target)[0]) for target in targets)
+
+
+async def _addresses(host: str, port: int) -> frozenset[str]:
+    if _is_literal(host):
+        return frozenset({_joined(host, port)})
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+            infos = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )
+    except (OSError, TimeoutError) as error:
+        log.info("name-not-resolved", host=host, reason=str(error) or "timeout")
+        return frozenset()
+    # One family only: the two addresses of a dual-stack host are one worker, not two.
+    family = socket.AF_INET if any(info[0] == socket.AF_INET for info in infos) else infos[0][0]
+    return frozenset(_joined(str(info[4][0]), port) for info in infos if info[0] == family)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,253 @@
+"""One worker's stream, kept open: tasks go out, results come back, and each task ends exactly once.
+
+A link connects, reads the worker's greeting, carries tasks and, when its stream breaks, reports
+every task in flight as lost and connects again. It does not choose workers (`pool`) and does not
+know what a slot is (`scatter`). It has one writer and one reader; `send` never awaits.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from time import monotonic
+from typing import Literal, Protocol
+
+import grpc
+import structlog
+
+from kofn.wire import channels, worker_pb2, worker_pb2_grpc
+from kofn.wire.errors import KofnError, Unavailable, from_rpc_error
+from master.latency import Latency
+from master.statistics import Duration
+
+GREETING_TIMEOUT_S = 5.0  # a peer that accepts a stream and says nothing is no worker
+RETRY_MIN_S, RETRY_MAX_S = (
+    0.1,
+    1.0,
+)  # gRPC's own back-off; a returned worker is used within a second
+PUSH_TIMEOUT_S = 60.0  # an archive of 64 MiB on a slow network
+PUSH_CHUNK_BYTES = 1 << 20  # under the 4 MiB at which protobuf's copies grow dear
+CALL_TIMEOUT_S = 5.0  # faults and other small calls
+OUTGOING_LIMIT = 512  # unwritten tasks; a worker that far behind has lost them anyway
+
+State = Literal["connecting", "up", "draining", "down"]
+Outcome = worker_pb2.Result | None  # None: the task came to nothing
+
+log = structlog.get_logger(__name__)
+
+
+class Listener(Protocol):
+    """Who is told when a worker comes and goes; called on the event loop, must not block."""
+
+    async def greeted(self, link: "Link") -> None:
+        """The stream is open; the link counts as up when this returns."""
+
+    def lost(self, link: "Link", reason: str) -> None:
+        """No further task may be sent; those in flight were reported lost after this call."""
+
+
+class Link:
+    """The connection to one worker address.
+
+    Args:
+        address: "host:port" of the worker's gRPC server.
+        listener: told of coming and going.
+        tls: credentials; None is plaintext.
+    """
+
+    def __init__(self, address: str, listener: Listener, tls: channels.Tls | None = None) -> None:
+        self.address = address
+        self.state: State = "connecting"
+        self.greeting = worker_pb2.Greeting()  # of the current or the last connection
+        self.latency = Latency()  # the last round trips of answered tasks, seconds
+        self.round_trips = Duration()  # all of them
+        self.results = 0
+        self.losses = 0
+        self.cancellations = 0
+        self.busy_s = 0.0  # service time that the worker reported
+        self.queue_depth = 0  # as last reported
+        self.programs: set[str] = set()  # what the worker holds
+        self._listener = listener
+        self._channel = channels.worker_channel(address, tls)
+        self._stub = worker_pb2_grpc.WorkerStub(self._channel)
+        self._next_id = 0
+        # Tasks whose end nobody has heard of: id -> (callback, sent at). Popped exactly once.
+        self._in_flight: dict[int, tuple[Callable[[Outcome], None], float]] = {}
+        self._outgoing: deque[worker_pb2.Task] = deque()  # not yet written
+        self._cancelled: list[int] = []  # written and no longer wanted; one message names them all
+        self._wake = asyncio.Event()  # something to write
+
+    @property
+    def name(self) -> str:
+        """The worker's own name, or its address before it has greeted."""
+        return self.greeting.worker or self.address
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks sent and neither answered, lost nor cancelled."""
+        return len(self._in_flight)
+
+    def send(self, task: worker_pb2.Task, then: Callable[[Outcome], None]) -> int | None:
+        """Hand a task to the writer; `then` is called once, later, with its result or None.
+
+        Returns:
+            The task's id, for `cancel`; None (and `then` is never called) when the link is not up
+            or so far behind that its queue is full.
+        """
+        if self.state != "up" or len(self._outgoing) >= OUTGOING_LIMIT:
+            return None
+        self._next_id += 1
+        task.id = self._next_id
+        self._in_flight[task.id] = (then, monotonic())
+        self._outgoing.append(task)
+        self._wake.set()
+        return task.id
+
+    def cancel(self, task_id: int) -> None:
+        """Forget a task: its callback is not called; the worker is told to drop it."""
+        if self._in_flight.pop(task_id, None) is not None:
+            self.cancellations += 1
+            self._cancelled.append(task_id)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the stream open until cancelled, then close the channel."""
+        retry_s = RETRY_MIN_S
+        try:
+            while True:
+                reason = "closed by the worker"
+                try:
+                    await self._channel.channel_ready()
+                    await self._serve_stream()
+                    retry_s = RETRY_MIN_S
+                except grpc.aio.AioRpcError as error:
+                    reason = f"{error.code().name}: {error.details()}"
+                except (TimeoutError, KofnError) as error:
+                    reason = str(error) or "no greeting in time"
+                self._break(reason)
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, RETRY_MAX_S)
+        finally:
+            self._break("the master is leaving")
+            await self._channel.close()
+
+    async def push(self, program: str, archive: bytes) -> None:
+        """Give the worker a program.
+
+        Raises:
+            KofnError: the worker refused it, or could not be reached in time.
+        """
+
+        async def chunks() -> AsyncIterator[worker_pb2.ProgramChunk]:
+            for start in range(0, len(archive), PUSH_CHUNK_BYTES):
+                yield worker_pb2.ProgramChunk(
+                    program=program if start == 0 else "",
+                    data=archive[start : start + PUSH_CHUNK_BYTES],
+                )
+
+        await _answered(self._stub.PushProgram(chunks(), timeout=PUSH_TIMEOUT_S))
+        self.programs.add(program)
+
+    async def set_faults(self, faults_json: str) -> worker_pb2.Faults:
+        """Replace the worker's injected faults; raises KofnError when it refuses them."""
+        request = worker_pb2.SetFaultsRequest(faults_json=faults_json)
+        return await _answered(self._stub.SetFaults(request, timeout=CALL_TIMEOUT_S))
+
+    async def get_faults(self) -> worker_pb2.Faults:
+        """The faults that the worker injects now; raises KofnError when it cannot be asked."""
+        return await _answered(
+            self._stub.GetFaults(worker_pb2.GetFaultsRequest(), timeout=CALL_TIMEOUT_S)
+        )
+
+    async def _serve_stream(self) -> None:
+        """One stream, from greeting to its end."""
+        call = self._stub.Work()
+        try:
+            async with asyncio.timeout(GREETING_TIMEOUT_S):
+                first = await call.read()
+            if not isinstance(first, worker_pb2.FromWorker) or not first.HasField("greeting"):
+                raise Unavailable("the stream did not open with a greeting")
+            self.greeting = first.greeting
+            self.programs = set(first.greeting.programs)
+            reader = asyncio.create_task(self._read(call), name=f"read {self.address}")
+            writer = asyncio.create_task(self._write(call), name=f"write {self.address}")
+            try:
+                await self._open(reader)
+                done, _ = await asyncio.wait({reader, writer}, return_when="FIRST_COMPLETED")
+                for task in done:
+                    task.result()  # raises what broke the stream
+            finally:
+                for task in (reader, writer):
+                    task.cancel()
+                await asyncio.gather(reader, writer, return_exceptions=True)
+        finally:
+            call.cancel()
+
+    async def _open(self, reader: asyncio.Task[None]) -> None:
+        """Let the listener prepare the worker; give up when the stream breaks meanwhile."""
+        prepare = asyncio.create_task(self._listener.greeted(self), name=f"greet {self.address}")
+        try:
+            await asyncio.wait({prepare, reader}, return_when="FIRST_COMPLETED")
+            if prepare.done():
+                prepare.result()
+                self.state = "up"
+        finally:
+            prepare.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await prepare
+
+    async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
+        async for message in call:
+            if message.HasField("result"):
+                self._settle(message.result)
+            elif message.HasField("draining"):
+                self.state = "draining"
+                self._listener.lost(self, "draining")
+
+    async def _write(self, call: grpc.aio.StreamStreamCall) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outgoing:
+                task = self._outgoing.popleft()
+                if task.id in self._in_flight:  # else cancelled before it was written
+                    await call.write(worker_pb2.ToWorker(task=task))
+            if self._cancelled:
+                ids, self._cancelled = self._cancelled, []
+                await call.write(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(ids=ids)))
+
+    def _settle(self, result: worker_pb2.Result) -> None:
+        self.queue_depth = result.queue_depth
+        self.busy_s += result.compute_us / 1e6
+        waiting = self._in_flight.pop(result.id, None)
+        if waiting is None:
+            return  # cancelled, and the worker had not heard of it yet
+        then, sent_at = waiting
+        if result.code == 0:
+            self.results += 1
+            self.latency.add(monotonic() - sent_at)
+            self.round_trips.add(monotonic() - sent_at)
+        else:
+            self.losses += 1
+            log.info("task-failed", worker=self.name, code=result.code, reason=result.reason)
+        then(result)
+
+    def _break(self, reason: str) -> None:
+        was, self.state = self.state, "down"
+        if was in ("up", "draining"):
+            log.warning("worker-lost", worker=self.name, address=self.address, reason=reason)
+        if was == "up":
+            self._listener.lost(self, reason)
+        lost, self._in_flight = self._in_flight, {}
+        self._outgoing.clear()
+        self._cancelled.clear()
+        self.losses += len(lost)
+        for then, _ in lost.values():
+            then(None)
+
+
+async def _answered(call: "grpc.aio.UnaryUnaryCall | grpc.aio.StreamUnaryCall") -> "Sequence":
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error

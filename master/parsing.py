@@ -1,0 +1,136 @@
+"""From an Open Inference request to rows, wishes and a policy; every refusal says what is accepted."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from time import monotonic
+from typing import get_args
+
+import numpy as np
+
+from kofn.wire import inference_pb2 as pb
+from kofn.wire.errors import InvalidArgument
+from kofn.wire.tensors import input_array
+from master.deployment import Deployment
+from master.policy import Policy, Wait
+from master.query import Wishes
+
+LONGEST_TIMEOUT_S = 600.0
+PARAMETERS = {"timeout_ms": int, "allow_partial": bool, "wait": str}
+# What clients of other servers send as a matter of course; they mean nothing here and do no harm.
+IGNORED_PARAMETERS = frozenset({
+    "sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output",
+    "triton_enable_empty_final_response", "triton_final_response", "headers",
+})  # fmt: skip
+
+
+def parse_rows(request: pb.ModelInferRequest, deployment: Deployment) -> np.ndarray:
+    """The request's images as [r, *query] float32.
+
+    FP32 is taken as it is, UINT8 is divided by 255.
+
+    Raises:
+        InvalidArgument: not exactly one input, or its name, datatype, shape, size or values.
+    """
+    spec = deployment.binding.query
+    if len(request.inputs) != 1:
+        raise InvalidArgument(
+            f"Model {deployment.config.name!r} takes exactly one input, {spec.name!r}, "
+            f"not {len(request.inputs)}."
+        )
+    tensor = request.inputs[0]
+    if tensor.name != spec.name:
+        raise InvalidArgument(f"The input must be named {spec.name!r}, not {tensor.name!r}.")
+    if tensor.datatype not in ("FP32", "UINT8"):
+        raise InvalidArgument(
+            f"Input {spec.name!r} must be FP32, or UINT8 (divided by 255), "
+            f"not {tensor.datatype or 'without a datatype'}."
+        )
+    if len(request.raw_input_contents) > 1:
+        raise InvalidArgument(
+            f"There must be one raw_input_contents entry an input, "
+            f"not {len(request.raw_input_contents)} for 1."
+        )
+    most = deployment.config.batching.max_request_rows
+    shape = tuple(tensor.shape)
+    if shape[1:] != tuple(spec.shape) or not shape or not 1 <= shape[0] <= most:
+        accepted = ", ".join(map(str, (f"1..{most}", *spec.shape)))
+        raise InvalidArgument(
+            f"Input {spec.name!r} must have shape [{accepted}], not {list(shape)}."
+        )
+    raw = request.raw_input_contents[0] if request.raw_input_contents else None
+    array = input_array(tensor, raw)
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / np.float32(255)
+    rows = np.array(array, np.float32)  # a copy: the message's bytes are read-only
+    if not np.isfinite(rows).all():
+        bad = int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
+        raise InvalidArgument(f"Input {spec.name!r} must be finite; row {bad} is not.")
+    return rows
+
+
+def parse_wishes(
+    parameters: Mapping[str, pb.InferParameter], deployment: Deployment, left_s: float | None
+) -> tuple[Wishes, Policy]:
+    """Deadline and options of a request.
+
+    Args:
+        parameters: of the request.
+        deployment: gives the defaults.
+        left_s: until the gRPC deadline, None when the client set none.
+
+    Raises:
+        InvalidArgument: an unknown parameter, one of the wrong kind or out of range.
+    """
+    values = {name: _value(name, item) for name, item in parameters.items()}
+    for name in values.keys() - PARAMETERS.keys() - IGNORED_PARAMETERS:
+        raise InvalidArgument(
+            f"Unknown request parameter {name!r}; accepted: {', '.join(sorted(PARAMETERS))}."
+        )
+    timeout_s = deployment.config.timeout_ms / 1e3
+    if "timeout_ms" in values:
+        timeout_s = values["timeout_ms"] / 1e3
+        if not 0 < timeout_s <= LONGEST_TIMEOUT_S:
+            raise InvalidArgument(
+                f"Parameter 'timeout_ms' must be in 1..{LONGEST_TIMEOUT_S * 1e3:.0f}, "
+                f"not {values['timeout_ms']}."
+            )
+    elif left_s is not None:
+        timeout_s = min(timeout_s, left_s)
+    policy = deployment.policy
+    if "wait" in values:
+        if values["wait"] not in get_args(Wait):
+            raise InvalidArgument(
+                f"Parameter 'wait' must be one of {', '.join(get_args(Wait))}, "
+                f"not {values['wait']!r}."
+            )
+        policy = replace(policy, wait=values["wait"])
+    wishes = Wishes(
+        deadline=monotonic() + timeout_s, allow_partial=values.get("allow_partial", False)
+    )
+    return wishes, policy
+
+
+def requested_outputs(request: pb.ModelInferRequest, deployment: Deployment) -> tuple[str, ...]:
+    """Names of the outputs to return: those asked for, else the model's own.
+
+    Raises:
+        InvalidArgument: a name that is none of this model's outputs.
+    """
+    own = deployment.binding.answer.name
+    names = tuple(item.name for item in request.outputs) or (own,)
+    accepted = (own, "source", "expected_error")
+    for name in names:
+        if name not in accepted:
+            raise InvalidArgument(f"Unknown output {name!r}; accepted: {', '.join(accepted)}.")
+    return names
+
+
+def _value(name: str, parameter: pb.InferParameter) -> "int | bool | str | float":
+    kind = parameter.WhichOneof("parameter_choice")
+    value = getattr(parameter, kind) if kind else None
+    expected = PARAMETERS.get(name)
+    if expected is not None and type(value) is not expected:
+        raise InvalidArgument(
+            f"Parameter {name!r} must be of kind {expected.__name__}, not {kind or 'empty'}."
+        )
+    return value

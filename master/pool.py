@@ -1,0 +1,121 @@
+"""The workers at hand: a link to each address, programs pushed to them, slots assigned to them.
+
+The pool decides nothing about coding groups; which worker is next is `assignment`'s decision,
+taken over the workers that are up and hold every deployed program.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from kofn.wire.channels import Tls
+from kofn.wire.errors import KofnError
+from master.assignment import Assignment
+from master.discovery import RESOLVE_EVERY_S, needs_resolving, resolve
+from master.link import Link
+
+log = structlog.get_logger(__name__)
+
+EventSink = Callable[[str, str, str], None]  # kind, subject, detail
+
+
+class Pool:
+    """Links to all workers, and which of them may be sent work.
+
+    Args:
+        targets: "host:port" each; names are looked up again every few seconds.
+        on_event: told of workers that come and go.
+        tls: credentials for the links; None is plaintext.
+    """
+
+    def __init__(self, targets: Sequence[str], on_event: EventSink, tls: Tls | None = None) -> None:
+        self.links: dict[str, Link] = {}  # by address
+        self.assignment = Assignment()  # of addresses; members are up and hold all programs
+        self._targets = tuple(targets)
+        self._on_event = on_event
+        self._tls = tls
+        self._programs: dict[str, bytes] = {}  # content hash -> archive, of all deployments
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by address: its link, running
+        self._changed = asyncio.Event()  # set whenever a worker comes or goes
+
+    async def run(self) -> None:
+        """Look for workers and keep a link to each, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            try:
+                while True:
+                    self._follow(await resolve(self._targets), group)
+                    if not needs_resolving(self._targets):
+                        await asyncio.Event().wait()  # fixed addresses: nothing more to find
+                    await asyncio.sleep(RESOLVE_EVERY_S)
+            finally:
+                for task in self._tasks.values():
+                    task.cancel()
+
+    @property
+    def up(self) -> int:
+        """How many workers may be sent work."""
+        return len(self.assignment)
+
+    async def wait_for_workers(self, count: int, timeout_s: float) -> bool:
+        """Wait until `count` workers are up; False when that took longer than `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.up < count:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def provide(self, program: str, archive: bytes) -> None:
+        """Make a program one that every worker holds; those that are up get it now.
+
+        A worker that does not take it gets no work until it greets again.
+        """
+        self._programs[program] = archive
+        up = [link for link in self.links.values() if link.state == "up"]
+        outcomes = await asyncio.gather(*(self._push(link) for link in up), return_exceptions=True)
+        for link, outcome in zip(up, outcomes, strict=True):
+            if isinstance(outcome, KofnError):
+                self._leave(link, f"did not take program {program[:12]}: {outcome}")
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+    def forget(self, program: str) -> None:
+        """No deployment needs this program any more."""
+        self._programs.pop(program, None)
+
+    # Listener of the links.
+
+    async def greeted(self, link: Link) -> None:
+        """Push what the worker lacks, then let it take work."""
+        await self._push(link)
+        self.assignment.join(link.address)
+        self._changed.set()
+        log.info("worker-up", worker=link.name, address=link.address)
+        self._on_event("worker-up", link.name, link.address)
+
+    def lost(self, link: Link, reason: str) -> None:
+        """Send it nothing more."""
+        self._leave(link, reason)
+
+    def _leave(self, link: Link, reason: str) -> None:
+        self.assignment.leave(link.address)
+        self._changed.set()
+        kind = "worker-draining" if reason == "draining" else "worker-down"
+        self._on_event(kind, link.name, reason)
+
+    async def _push(self, link: Link) -> None:
+        while missing := [name for name in self._programs if name not in link.programs]:
+            await link.push(missing[0], self._programs[missing[0]])
+
+    def _follow(self, addresses: frozenset[str], group: asyncio.TaskGroup) -> None:
+        for address in sorted(addresses - self.links.keys()):
+            link = self.links[address] = Link(address, self, self._tls)
+            self._tasks[address] = group.create_task(link.run(), name=f"link {address}")
+        for address in sorted(self.links.keys() - addresses):
+            # A name server that forgets a living worker is no reason to drop its work.
+            if self.links[address].state in ("connecting", "down"):
+                del self.links[address]
+                self._tasks.pop(address).cancel()

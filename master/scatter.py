@@ -1,0 +1,321 @@
+"""The driver of one coded batch: encode, send, hear, decode. All deciding is `gather`'s.
+
+It stands between the batcher's plan and the requests' answers, holds the tensors that `gather`
+does not see, and obeys four commands. Everything runs in callbacks on the event loop, no task a
+batch: at thousands of batches a second the tasks would cost more than the codes.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+import structlog
+import torch
+
+from codes.base import Code
+from kofn.wire import worker_pb2
+from kofn.wire.tensors import from_wire, to_wire
+from master.batcher import Plan
+from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Replied, Send, Tick
+from master.link import Outcome
+from master.policy import Policy
+from master.pool import Pool
+from master.query import Request, Source, Timings
+from master.statistics import Statistics
+
+# Encoding more than this many bytes leaves the event loop: about a millisecond of work.
+OFF_LOOP_BYTES = 4 << 20
+REPLY_MARGIN_S = 0.005  # what an answer needs from here to the client, at least
+REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What every batch of a deployment has in common."""
+
+    name: str
+    code: Code
+    programs: Mapping[str, str]  # role -> content hash
+    answer_shape: tuple[int, ...]
+    statistics: Statistics
+
+
+class CodedBatch:
+    """g coding groups on their way through the workers.
+
+    Args:
+        number: of this batch; with slot and attempt it seeds the workers' injected faults.
+        coding: code and programs.
+        policy: when to decode, hedge, give up.
+        pool: the workers.
+        plan: which rows of which requests; `requests` by their id.
+        done: called once when nothing more will come of this batch.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        coding: Coding,
+        policy: Policy,
+        pool: Pool,
+        plan: Plan,
+        requests: Mapping[int, Request],
+        done: Callable[["CodedBatch"], None],
+    ) -> None:
+        self.number = number
+        self.plan = plan
+        self._coding = coding
+        self._pool = pool
+        self._policy = policy
+        self._parts = [(requests[s.request], s.start, s.stop) for s in plan.segments]
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._gather: Gather
+        self._shards: Sequence[torch.Tensor] = ()
+        self._tasks: list[worker_pb2.Task | None] = [None] * coding.code.n
+        # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
+        self._sends: dict[int, list[tuple[str, int, float]]] = {}
+        self._results: dict[int, torch.Tensor] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = monotonic()
+        self._sent_at = 0.0
+        self._finished = False
+        self._timings = Timings(queue_s=self._started - plan.oldest_arrival)
+
+    def start(self) -> None:
+        """Encode and send; returns at once, the rest happens in callbacks."""
+        rows = self._stacked_rows()
+        if rows.nbytes > OFF_LOOP_BYTES:
+            encoding = self._loop.run_in_executor(None, self._encode, rows)
+            encoding.add_done_callback(self._encoded_off_loop)
+        else:
+            self._guarded(lambda: self._scatter(self._encode(rows)))
+
+    def abandon(self) -> None:
+        """Nobody waits any more: tell the workers to drop it."""
+        for slot in list(self._sends):
+            self._cancel(slot)
+        self._finish()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any of its requests still waits."""
+        return any(not request.is_done for request, _, _ in self._parts)
+
+    # Out.
+
+    def _stacked_rows(self) -> np.ndarray:
+        pieces = [request.rows[start:stop] for request, start, stop in self._parts]
+        if self.plan.padding:  # repeats a real row: a shape of zeros could be out of range
+            pieces.append(np.repeat(pieces[-1][-1:], self.plan.padding, axis=0))
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _encode(self, rows: np.ndarray) -> Sequence[torch.Tensor]:
+        code = self._coding.code
+        queries = torch.from_numpy(rows).reshape(self.plan.groups, code.q, *rows.shape[1:])
+        return code.encode(queries)
+
+    def _encoded_off_loop(self, encoding: "asyncio.Future[Sequence[torch.Tensor]]") -> None:
+        self._guarded(lambda: self._scatter(encoding.result()))
+
+    def _scatter(self, shards: Sequence[torch.Tensor]) -> None:
+        if self._finished:
+            return
+        now = self._sent_at = monotonic()
+        self._timings.encode_s = now - self._started
+        self._shards = shards
+        code, plan = self._coding.code, self.plan
+        allowed = plan.earliest_deadline - plan.oldest_arrival
+        margin = max(REPLY_MARGIN_S, REPLY_MARGIN_SHARE * allowed)
+        self._gather = Gather(
+            code=code,
+            policy=self._policy,
+            wanted=frozenset(range(min(code.k, plan.rows))),  # the rest is padding
+            started=now,
+            impatient_at=plan.earliest_deadline - margin,
+            deadline=plan.latest_deadline,
+        )
+        self._first_choice = self._pool.assignment.assign(code.n)
+        self._obey(self._gather.start(now))
+
+    def _send(self, slot: int, attempt: int) -> None:
+        address = self._first_choice[slot] if attempt == 0 else self._another(slot)
+        link = self._pool.links.get(address) if address is not None else None
+        task = self._task(slot)
+        task.seed = (self.number << 16) | (slot << 8) | attempt
+        sent_at = monotonic()
+        left_s = self.plan.latest_deadline - sent_at
+        task.deadline_ms = max(1, int(1e3 * left_s))
+
+        def then(outcome: Outcome) -> None:
+            self._heard(slot, address or "", outcome, sent_at)
+
+        task_id = link.send(task, then) if link is not None else None
+        if address is None or task_id is None:
+            # Told later, not from within gather's own command list.
+            self._loop.call_soon(self._on, Lost(slot))
+            return
+        self._coding.statistics.tasks_sent += 1
+        self._coding.statistics.tasks_resent += attempt > 0
+        self._pool.assignment.sent(address)
+        self._sends.setdefault(slot, []).append((address, task_id, sent_at))
+
+    def _another(self, slot: int) -> str | None:
+        taken = {address for sends in self._sends.values() for address, _, _ in sends}
+        return self._pool.assignment.another(taken)
+
+    def _task(self, slot: int) -> worker_pb2.Task:
+        """A fresh message: a link writes it later, so that two sends must not share one."""
+        first = self._tasks[slot]
+        if first is None:
+            role = self._coding.code.roles[slot]
+            shard = self._shards[slot].numpy()
+            first = worker_pb2.Task(program=self._coding.programs[role], inputs=[to_wire(shard)])
+            self._tasks[slot] = first
+            return first
+        again = worker_pb2.Task()
+        again.CopyFrom(first)
+        return again
+
+    # Back.
+
+    def _heard(self, slot: int, address: str, outcome: Outcome, sent_at: float) -> None:
+        self._pool.assignment.done(address)
+        if self._finished:
+            return
+        open_sends = self._sends.get(slot, [])
+        self._sends[slot] = [s for s in open_sends if (s[0], s[2]) != (address, sent_at)]
+        result = self._checked(outcome)
+        if result is None:
+            self._on(Lost(slot))
+            return
+        self._coding.statistics.slot_latency.add(monotonic() - sent_at)
+        self._results.setdefault(slot, result)
+        self._on(Replied(slot))
+
+    def _checked(self, outcome: Outcome) -> torch.Tensor | None:
+        """A result as the decoder takes it; None when there is none or it is unusable."""
+        if outcome is None or outcome.code != 0:
+            return None
+        try:
+            array = from_wire(outcome.outputs[0])
+        except (IndexError, ValueError) as error:
+            log.warning("malformed-result", deployment=self._coding.name, reason=str(error))
+            return None
+        expected = (self.plan.groups, *self._coding.answer_shape)
+        if array.shape != expected or not np.isfinite(array).all():
+            log.warning("unusable-result", deployment=self._coding.name, shape=array.shape)
+            return None
+        return torch.from_numpy(array.astype(np.float32))  # a copy: the wire's view is read-only
+
+    def _on(self, event: Event) -> None:
+        if not self._finished:
+            self._guarded(lambda: self._obey(self._gather.on(event, monotonic())))
+
+    def _obey(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case Send(slot, attempt):
+                    self._send(slot, attempt)
+                case Cancel(slots):
+                    for slot in slots:
+                        self._cancel(slot)
+                case Answer(answers, slots, direct):
+                    self._answer(answers, slots, direct)
+                case Fail(answers, reason=reason):
+                    self._fail(answers, reason)
+        if self._gather.is_done:
+            self._finish()
+        else:
+            self._set_timer(self._gather.next_due())
+
+    def _set_timer(self, due: float | None) -> None:
+        if self._timer is not None:
+            if due is not None and self._timer.when() == due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._on, Tick())
+
+    def _cancel(self, slot: int) -> None:
+        for address, task_id, _ in self._sends.pop(slot, ()):
+            self._pool.links[address].cancel(task_id)
+            self._pool.assignment.done(address)
+
+    def _answer(self, answers: Sequence[int], slots: Sequence[int], direct: bool) -> None:
+        began = monotonic()
+        self._timings.wait_s = began - self._sent_at
+        code = self._coding.code
+        if direct:
+            values = dict.fromkeys(answers, self._results[slots[0]])
+            errors = dict.fromkeys(answers, 0.0)
+        else:
+            decoded = code.decode([self._results[slot] for slot in slots], slots, answers)
+            values = {j: decoded[:, i] for i, j in enumerate(answers)}
+            told = code.expected_error(slots)
+            errors = {j: float("nan") if told is None else float(told[j]) for j in answers}
+        self._timings.decode_s += monotonic() - began
+        source = Source.DIRECT if direct else Source.DECODED
+        for j in answers:
+            self._deliver(j, values[j].numpy(), source, errors[j])
+
+    def _deliver(self, j: int, values: np.ndarray, source: Source, error: float) -> None:
+        """Put answer j of every group where its request waits for it."""
+        for request, rows, groups in self._places(j):
+            if not request.is_done:
+                request.outputs[rows] = values[groups]
+                request.source[rows] = source
+                request.expected_error[rows] = error
+                self._settle(request, rows)
+
+    def _fail(self, answers: Sequence[int], reason: str) -> None:
+        for j in answers:
+            for request, rows, _ in self._places(j):
+                if not request.is_done:
+                    request.failure = reason
+                    request.out_of_time |= monotonic() >= self.plan.latest_deadline
+                    self._settle(request, rows)
+
+    def _places(self, j: int) -> list[tuple[Request, slice, slice]]:
+        """For answer j: each request's rows that it holds, and the groups they are in."""
+        q = self._coding.code.q
+        places, position = [], 0
+        for request, start, stop in self._parts:
+            first = position + (j - position) % q  # first place of this part that is answer j
+            end = position + stop - start
+            if first < end:
+                rows = slice(start + first - position, stop, q)
+                places.append((request, rows, slice(first // q, (end - 1 - j) // q + 1)))
+            position = end
+        return places
+
+    def _settle(self, request: Request, rows: slice) -> None:
+        request.timings.take_longest(self._timings)
+        request.responders[self.number] = tuple(self._gather.responders)
+        request.settle(len(range(rows.start, rows.stop, rows.step)))
+
+    # The end.
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A defect here costs one batch, loudly, and never the loop that serves the others."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("batch-failed", deployment=self._coding.name, batch=self.number)
+            for request, _, _ in self._parts:
+                if not request.is_done:
+                    request.future.set_exception(error)
+            self.abandon()
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._done(self)

@@ -1,0 +1,126 @@
+"""A master, running: the services on one port, metrics on another, the pool behind them."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
+from kofn.wire.errors import ErrorInterceptor
+from master.config import MasterConfig
+from master.control import Control
+from master.gateway import Gateway
+from master.metrics import MetricsServer, serve_metrics
+from master.pool import Pool
+from master.state import Events, State
+from models.store import Store
+
+INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+CONTROL = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
+FIRST_WORKER_S = 30.0  # how long deployments at the start wait for a worker to show up
+
+log = structlog.get_logger(__name__)
+
+
+class PortTaken(OSError):
+    """Another process listens on an address that this one was told to use."""
+
+
+class MasterServer:
+    """One master; `async with` starts it, serves, and drains at the end.
+
+    Args:
+        config: what to serve and where.
+        store: where programs are found by name.
+
+    Raises (on entry):
+        PortTaken: a configured port is in use.
+        KofnError: a deployment cannot be bound.
+    """
+
+    def __init__(self, config: MasterConfig, store: Store) -> None:
+        self.config = config
+        self.address = ""  # "host:port", once serving
+        self.metrics_address = ""  # the same for metrics; empty when there are none
+        self._events = Events()
+        self.pool = Pool(config.workers, self._events.tell)
+        self.state = State(pool=self.pool, store=store, events=self._events)
+        self._health = health.aio.HealthServicer()
+        self._metrics: MetricsServer | None = None
+        self._server: grpc.aio.Server
+        self._following: asyncio.Task[None]
+
+    async def __aenter__(self) -> "MasterServer":
+        server = self._server = channels.server(interceptors=[ErrorInterceptor()])
+        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Gateway(self.state), server)
+        control_pb2_grpc.add_ControlServicer_to_server(Control(self.state), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (INFERENCE, CONTROL, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        where = self.config.server
+        try:
+            port = server.add_insecure_port(f"{where.host}:{where.port}")
+        except RuntimeError as error:
+            raise PortTaken(f"cannot listen on {where.host}:{where.port}: {error}") from error
+        self.address = f"{where.host}:{port}"
+        if where.metrics_port is not None:
+            try:
+                self._metrics = serve_metrics(self.state, where.host, where.metrics_port)
+            except OSError as error:
+                message = f"cannot listen on {where.host}:{where.metrics_port}: {error}"
+                raise PortTaken(message) from error
+            self.metrics_address = f"{where.host}:{self._metrics.port}"
+        self._following = asyncio.create_task(self.pool.run(), name="pool")
+        try:
+            for deployment in self.config.deployments:
+                await self.state.deploy(deployment)
+            await server.start()
+            if self.config.workers and self.config.deployments:
+                await self._wait_for_workers()
+        except BaseException:
+            await self._close(0)
+            raise
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        log.info("serving", address=self.address, metrics=self.metrics_address)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        log.info("draining")
+        await self.state.drain(self.config.server.drain_s)
+        await self._close(grace_s=1.0)
+
+    async def run(self) -> None:
+        """Serve until cancelled; a part that ends unexpectedly ends the master, loudly."""
+        await self._following
+        raise RuntimeError("the pool ended while the master was serving")
+
+    async def _wait_for_workers(self) -> None:
+        most = max(item.binding.code.n for item in self.state.deployments.values())
+        wanted = min(most, len(self.config.workers))
+        if not await self.pool.wait_for_workers(wanted, FIRST_WORKER_S):
+            log.warning("few-workers", up=self.pool.up, wanted=wanted)
+
+    async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+        names = [item.name for item in self.config.deployments]
+        for service in ("", INFERENCE, CONTROL, *names):
+            await self._health.set(service, status)
+
+    async def _close(self, grace_s: float) -> None:
+        await self._server.stop(grace_s)
+        self._following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._following
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)

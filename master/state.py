@@ -1,0 +1,130 @@
+"""What this master serves: its deployments by name, and who is told when something changes.
+
+The gateway reads it, the control service changes it. It binds deployments off the event loop.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic, time
+
+import structlog
+
+from kofn.wire import control_pb2
+from kofn.wire.errors import NotFound, Unavailable
+from master.binding import bind
+from master.config import DeploymentConfig
+from master.deployment import Deployment
+from master.pool import Pool
+from models.store import Store
+
+EVENT_BACKLOG = 1000  # a watcher that falls further behind is cut off, not buffered for
+
+log = structlog.get_logger(__name__)
+
+
+class Events:
+    """Fans events out to whoever watches; a slow watcher cannot hold the others up."""
+
+    def __init__(self) -> None:
+        self._watchers: set[asyncio.Queue[control_pb2.Event | None]] = set()
+
+    def tell(self, kind: str, subject: str, detail: str) -> None:
+        """Hand the event to every watcher, now."""
+        event = control_pb2.Event(time_s=time(), kind=kind, subject=subject, detail=detail)
+        for queue in list(self._watchers):
+            if queue.qsize() >= EVENT_BACKLOG:
+                self._watchers.discard(queue)
+                queue.put_nowait(None)
+            else:
+                queue.put_nowait(event)
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator["asyncio.Queue[control_pb2.Event | None]"]:
+        """A queue of events from now on; None ends it."""
+        queue: asyncio.Queue[control_pb2.Event | None] = asyncio.Queue()
+        self._watchers.add(queue)
+        try:
+            yield queue
+        finally:
+            self._watchers.discard(queue)
+
+    def end(self) -> None:
+        """Let every watcher go."""
+        for queue in self._watchers:
+            queue.put_nowait(None)
+        self._watchers.clear()
+
+
+@dataclass
+class State:
+    """The live deployments of one master, and its workers."""
+
+    pool: Pool
+    store: Store
+    events: Events
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    started: float = field(default_factory=monotonic)
+    process_id: int = field(default_factory=os.getpid)
+    draining: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are accepted."""
+        return not self.draining
+
+    def deployment(self, name: str) -> Deployment:
+        """The deployment of that name.
+
+        Raises:
+            NotFound: there is none; the message lists those that there are.
+        """
+        found = self.deployments.get(name)
+        if found is None:
+            served = ", ".join(sorted(self.deployments)) or "none"
+            raise NotFound(f"There is no model {name!r} here; served: {served}.")
+        return found
+
+    async def deploy(self, config: DeploymentConfig) -> Deployment:
+        """Start, or replace, the deployment of that name; returns when it serves.
+
+        A replaced one answers what it has taken, by its own code.
+        """
+        if self.draining:
+            raise Unavailable("The master is draining and takes no deployment.")
+        binding = await asyncio.to_thread(bind, config, self.store)
+        for program, archive in binding.archives.items():
+            await self.pool.provide(program, archive)
+        deployment = Deployment(config, binding, self.pool)
+        replaced = self.deployments.get(config.name)
+        self.deployments[config.name] = deployment
+        log.info(
+            "deployed", name=config.name, code=repr(binding.code), program=deployment.program[:12]
+        )
+        self.events.tell("deployed", config.name, repr(binding.code))
+        if replaced is not None:
+            await replaced.close("replaced by a new deployment", config.timeout_ms / 1e3)
+            self._release(replaced)
+        return deployment
+
+    async def undeploy(self, name: str, drain_s: float) -> None:
+        """Stop serving that name, after the requests in hand; NotFound when there is none."""
+        deployment = self.deployment(name)
+        del self.deployments[name]
+        self.events.tell("undeployed", name, "")
+        await deployment.close("undeployed", drain_s)
+        self._release(deployment)
+
+    async def drain(self, drain_s: float) -> None:
+        """Refuse new requests and wait for those in hand."""
+        self.draining = True
+        closing: Sequence[Deployment] = tuple(self.deployments.values())
+        await asyncio.gather(*(item.close("the master is draining", drain_s) for item in closing))
+        self.events.end()
+
+    def _release(self, deployment: Deployment) -> None:
+        still = {name for item in self.deployments.values() for name in item.binding.archives}
+        for program in deployment.binding.archives.keys() - still:
+            self.pool.forget(program)

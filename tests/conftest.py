@@ -1,0 +1,68 @@
+"""Rules for every test: marks by folder, real data when it is at hand, nothing left behind."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MARKS = {"cluster": "cluster", "conformance": "conformance", "containers": "containers"}
+
+# Data sets beside the checkout, where there are any; tests that need them skip without.
+if "KOFN_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
+    os.environ["KOFN_DATA"] = str(ROOT.parent / "shared" / "data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The mark comes from the folder."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in MARKS:
+            item.add_marker(MARKS[folder])
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """A child process or a running asyncio task that outlives its test fails it."""
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    threads = {thread.ident for thread in threading.enumerate() if not thread.daemon}
+    yield
+    children = [c for c in psutil.Process().children(recursive=True) if c.pid not in before]
+    _, alive = psutil.wait_procs(children, timeout=5)
+    left = [" ".join(_command(child)) for child in alive]
+    for child in alive:
+        child.kill()
+    assert not left, f"processes left behind: {left}"
+    named = [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon
+        and thread.ident not in threads
+        and not thread.name.startswith(("asyncio_", "ThreadPoolExecutor"))
+    ]
+    assert not named, f"threads left behind: {named}"
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> None:
+    """A background task that outlives its test fails it."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    left = [
+        task.get_name()
+        for task in asyncio.all_tasks() - before
+        if task is not asyncio.current_task() and not task.done()
+    ]
+    assert not left, f"tasks left behind: {left}"
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return [f"pid {process.pid}"]
