@@ -1,0 +1,137 @@
+"""Which worker takes which slot: distinct, least loaded first, rotating among equals.
+
+It stands beside `scatter`: told who joins and leaves, what was sent and what ended. It opens no
+connection and knows no shard, so that every history of comings and goings can be tested.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Literal
+
+State = Literal["live", "frozen", "draining", "gone"]
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One worker, kept until it has left and all that it was sent has ended."""
+
+    state: State
+    outstanding: int  # sends without an end
+    sends: int  # ever; breaks ties for resends
+
+
+class Assignment:
+    """The workers that may be sent work, and how much of it each has.
+
+    The n slots of a group go to distinct workers. Of equally loaded workers the first choice
+    moves on with every group, so that own slots and parities visit all of them.
+    """
+
+    def __init__(self) -> None:
+        self._workers: dict[str, _Worker] = {}
+        self._order: list[str] = []  # live workers; rotates by one with every group
+
+    def __len__(self) -> int:
+        """How many workers may be sent work."""
+        return len(self._order)
+
+    def __repr__(self) -> str:
+        """Every worker's state and load, for tests and logs."""
+        workers = sorted(self._workers.items())
+        inner = ", ".join(f"{name}: {w.state} {w.outstanding}" for name, w in workers)
+        return f"Assignment({inner})"
+
+    def join(self, worker: str) -> None:
+        """It may be sent work from now on, whatever it was before."""
+        known = self._workers.get(worker)
+        if known is None:
+            # It begins with the least sends seen, or it would get every resend until it caught up.
+            sends = min((self._workers[name].sends for name in self._order), default=0)
+            known = self._workers[worker] = _Worker("live", 0, sends)
+        known.state = "live"
+        if worker not in self._order:
+            self._order.append(worker)
+
+    def drain(self, worker: str) -> None:
+        """It finishes what it has and gets nothing new. Unknown workers are ignored."""
+        self._rest(worker, "draining")
+
+    def freeze(self, worker: str) -> None:
+        """It seems not to move: nothing new until it joins again. Unknown workers are ignored."""
+        self._rest(worker, "frozen")
+
+    def leave(self, worker: str) -> None:
+        """It is gone; ends of what it was sent may still be told. Unknown workers are ignored."""
+        self._rest(worker, "gone")
+        self._forget_if_over(worker)
+
+    def assign(self, n: int) -> tuple[str | None, ...]:
+        """A worker for each of n slots; None for the last ones when workers are too few.
+
+        It counts nothing as sent: say `sent` for each send that really leaves.
+        """
+        chosen = nsmallest(n, self._order, key=lambda name: self._workers[name].outstanding)
+        self._order = self._order[1:] + self._order[:1]
+        return (*chosen, *[None] * (n - len(chosen)))
+
+    def another(self, exclude: Collection[str]) -> str | None:
+        """A worker for a resend or a hedge: outside `exclude` if there is one, else any live one.
+
+        None when no worker is live.
+        """
+        fresh = [name for name in self._order if name not in exclude]
+        return min(fresh or self._order, key=self._load, default=None)
+
+    def sent(self, worker: str) -> None:
+        """One task left for it.
+
+        Raises:
+            KeyError: it never joined, or it left with nothing outstanding.
+        """
+        known = self._workers[worker]
+        known.outstanding += 1
+        known.sends += 1
+
+    def done(self, worker: str) -> None:
+        """One task that was sent to it has ended, however it ended.
+
+        Raises:
+            ValueError: it has none outstanding: an end was told twice.
+        """
+        known = self._workers.get(worker)
+        if known is None or known.outstanding == 0:
+            raise ValueError(f"Worker {worker!r} has no task outstanding that could end.")
+        known.outstanding -= 1
+        self._forget_if_over(worker)
+
+    def outstanding(self, worker: str) -> int:
+        """Tasks sent to it without an end; 0 for an unknown worker."""
+        known = self._workers.get(worker)
+        return 0 if known is None else known.outstanding
+
+    def check(self) -> None:
+        """Assert what must hold between any two calls."""
+        live = {name for name, known in self._workers.items() if known.state == "live"}
+        assert live == set(self._order), (live, self._order)
+        assert len(self._order) == len(live), f"a worker stands twice in {self._order}"
+        for name, known in self._workers.items():
+            assert known.outstanding >= 0, f"{name} has {known.outstanding} outstanding"
+            assert known.state != "gone" or known.outstanding > 0, f"{name} is not forgotten"
+
+    def _load(self, name: str) -> tuple[int, int]:
+        known = self._workers[name]
+        return known.outstanding, known.sends
+
+    def _rest(self, worker: str, state: State) -> None:
+        known = self._workers.get(worker)
+        if known is None or known.state == "gone":
+            return
+        known.state = state
+        if worker in self._order:
+            self._order.remove(worker)
+
+    def _forget_if_over(self, worker: str) -> None:
+        known = self._workers.get(worker)
+        if known is not None and known.state == "gone" and known.outstanding == 0:
+            del self._workers[worker]

@@ -1,0 +1,85 @@
+"""What a code says of responder sets, remembered: the one question that `gather` asks of it.
+
+It computes no gain itself and decides nothing. Sets of slots and of answers are bit masks here, so
+that looking one up costs little at any n.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import inf
+from typing import Protocol
+
+GAINS_KEPT = 4096  # responder sets; all of them for n = 12, about 1 MB for k = 8
+
+
+class Decodable(Protocol):
+    """What the decisions read of a code; `codes.base.Code` has it."""
+
+    @property
+    def k(self) -> int: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def own_slots(self) -> Sequence[Sequence[int]]: ...
+    def gain(self, slots: Sequence[int]) -> Iterable[float]: ...
+
+
+class Gains:
+    """A code's gains by responder set. Make one a deployment and share it between its batches.
+
+    It rests on one property of codes: a further responder never makes an answer undecodable.
+
+    Args:
+        code: asked k times now, then once for each responder set that is new.
+    """
+
+    def __init__(self, code: Decodable) -> None:
+        self.k, self.n, self.exact = code.k, code.n, code.exact
+        self._code = code
+        self._known: dict[int, tuple[float, ...]] = {}
+        everything = mask(range(self.n))
+        # [k] masks: the slots whose result is this answer.
+        self.own = tuple(mask(slots) for slots in code.own_slots)
+        # [n] masks: the answers that this slot's result is.
+        self.answers = tuple(
+            mask(j for j, own in enumerate(self.own) if own >> slot & 1) for slot in range(self.n)
+        )
+        # Answers that no other slots give (uncoded, replication): their gain is not asked again.
+        self.own_only = mask(
+            j for j, own in enumerate(self.own) if not self.of(everything & ~own)[j] < inf
+        )
+
+    def of(self, slots: int) -> tuple[float, ...]:
+        """Gains [k] of a mask of slots; inf is not decodable."""
+        if not slots:
+            return (inf,) * self.k  # codes refuse the empty set
+        known = self._known.get(slots)
+        if known is None:
+            if len(self._known) >= GAINS_KEPT:
+                self._known.clear()
+            known = tuple(float(gain) for gain in self._code.gain(tuple(bits(slots))))
+            self._known[slots] = known
+        return known
+
+    def has(self, answer: int, slots: int) -> bool:
+        """Whether a mask of slots gives this answer, own or decoded."""
+        if slots & self.own[answer]:
+            return True
+        return not self.own_only >> answer & 1 and self.of(slots)[answer] < inf
+
+
+def bits(positions: int) -> Iterator[int]:
+    """The positions of a mask's ones, ascending."""
+    while positions:
+        lowest = positions & -positions
+        yield lowest.bit_length() - 1
+        positions ^= lowest
+
+
+def mask(positions: Iterable[int]) -> int:
+    """The mask with ones at these positions."""
+    ones = 0
+    for position in positions:
+        ones |= 1 << position
+    return ones

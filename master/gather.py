@@ -1,0 +1,339 @@
+"""One coded batch's decisions: what to send again, what can be answered, when to give up.
+
+It stands between `scatter`, which moves shards and results, and the code, whose `gain` says what a
+set of responders is worth. Events go in and commands come out; it holds slot numbers, no tensors,
+no workers and no clock, so that every history of replies, losses and moments can be tested.
+
+Sets of slots and of answers are bit masks inside, so that an event costs little at any n.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf
+
+from master.gains import Decodable, Gains, bits, mask
+from master.policy import Moments, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A usable result of this slot is here."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """One send of this slot came to nothing: refused, failed, or never left."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = Replied | Lost | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this slot; attempt 0 is the first, resends and hedges count up."""
+
+    slot: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """All sends of these slots that are still out have become pointless."""
+
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """These answers can be had now: direct from one own slot, or decoded from all responders."""
+
+    answers: tuple[int, ...]
+    slots: tuple[int, ...]  # ascending; exactly the own slot when direct
+    direct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """These answers cannot be had any more."""
+
+    answers: tuple[int, ...]
+    responders: tuple[int, ...]
+    reason: str
+
+
+Command = Send | Cancel | Answer | Fail
+
+
+class Gather:
+    """The state machine of one coded batch.
+
+    Args:
+        code: its gains; a bare code gets its own `Gains`, which costs k gains a batch.
+        policy: how patient to be.
+        wanted: answers in 0..k-1 that someone waits for.
+        started: monotonic seconds, for the words of a failure.
+        moments: of the policy, from `policy.moments(latency, started)`.
+        impatient_at: from now on everything decodable is answered, whatever the policy says.
+        deadline: when the rest fails; finite.
+
+    Raises:
+        ValueError: nothing or an unknown answer is wanted, or the deadline is not finite.
+    """
+
+    def __init__(
+        self,
+        code: Decodable | Gains,
+        policy: Policy,
+        wanted: frozenset[int],
+        started: float,
+        moments: Moments,
+        impatient_at: float,
+        deadline: float,
+    ) -> None:
+        self._gains = code if isinstance(code, Gains) else Gains(code)
+        k, n = self._gains.k, self._gains.n
+        if not wanted or not all(0 <= answer < k for answer in wanted):
+            raise ValueError(f"Argument 'wanted' must be some of 0..{k - 1}, not {sorted(wanted)}.")
+        if not abs(deadline) < inf:
+            raise ValueError(f"Argument 'deadline' must be finite, not {deadline}.")
+        self._policy = policy
+        self._started = started
+        self._soft_at = inf if moments.soft_at is None else moments.soft_at
+        self._hedge_at = inf if moments.hedge_at is None else moments.hedge_at  # inf once done
+        self._impatient_at = min(impatient_at, deadline)
+        self._deadline = deadline
+        self._now = -inf  # of the last event
+        self._pending = mask(wanted)  # answers neither given nor failed; only shrinks
+        self._came = 0  # slots that replied; only grows
+        self._had = 0  # answers that are some result of `_came`
+        self._out = 0  # slots with an open send and no reply
+        self._open = [0] * n  # sends of a slot without an end; 0 once cancelled
+        self._sends = [0] * n  # sends of a slot ever, at most policy.max_sends
+        self._commands: list[Command] = []  # of the current event
+
+    @property
+    def is_done(self) -> bool:
+        """Every wanted answer is given or failed; no command follows."""
+        return not self._pending
+
+    @property
+    def responders(self) -> tuple[int, ...]:
+        """Slots that replied before the batch was done, ascending."""
+        return tuple(bits(self._came))
+
+    @property
+    def sends(self) -> int:
+        """Sends commanded so far, of all slots."""
+        return sum(self._sends)
+
+    def start(self, now: float) -> list[Command]:
+        """Send every slot that can serve a wanted answer; call once, before any event."""
+        if now < self._deadline:
+            everything = (1 << self._gains.n) - 1
+            self._send(bits(everything & ~self._pointless(everything)))
+        return self._decide(now)
+
+    def on(self, event: Event, now: float) -> list[Command]:
+        """Take an event at monotonic second `now`; what to do, in order.
+
+        Late and repeated replies and losses are ignored; a reply after all sends were lost counts.
+        """
+        if self.is_done:
+            return []
+        match event:
+            case Replied(slot):
+                self._replied(slot)
+            case Lost(slot) if self._open[slot]:
+                self._open[slot] -= 1
+                if not self._open[slot]:
+                    self._out &= ~(1 << slot)
+                    if now < self._deadline:
+                        self._replace_lost()
+        return self._decide(now)
+
+    def next_due(self) -> float | None:
+        """When the next `Tick` is needed, later than the last event; None only when done."""
+        if self.is_done:
+            return None
+        dues = [self._deadline, self._hedge_at]
+        if self._policy.wait == "all" or self._decodable_pending:
+            dues += [self._soft_at, self._impatient_at]
+        return min(due for due in dues if due > self._now)
+
+    # What an event changes.
+
+    def _replied(self, slot: int) -> None:
+        if self._came >> slot & 1:
+            return
+        self._came |= 1 << slot
+        self._had |= self._gains.answers[slot]
+        self._out &= ~(1 << slot)
+        if self._open[slot] > 1:
+            self._commands.append(Cancel((slot,)))
+        self._open[slot] = 0
+
+    def _replace_lost(self) -> None:
+        """Send lost slots again, as few as make every pending answer possible; fail the others."""
+        has, available = self._gains.has, self._came | self._out
+        short = [answer for answer in bits(self._pending) if not has(answer, available)]
+        if not short:
+            return
+        spare = self._sendable(~available)
+        with_spare = available | mask(spare)
+        hopeless = [answer for answer in short if not has(answer, with_spare)]
+        short = [answer for answer in short if has(answer, with_spare)]
+        if hopeless:
+            self._fail(hopeless, "too many slots are lost")
+        self._send(self._fewest(spare, available, lambda s: all(has(j, s) for j in short)))
+
+    def _hedge(self) -> None:
+        """Send late slots once more, as few as the pending answers need."""
+        late = self._sendable(self._out)
+        if self._policy.wait == "all":
+            self._send(late)
+        else:
+            self._send(self._fewest(late, self._came, self._is_served(self._came | mask(late))))
+
+    # What the state allows.
+
+    def _decide(self, now: float) -> list[Command]:
+        self._now = now
+        is_impatient = now >= self._impatient_at or not self._out
+        if is_impatient or self._policy.wait != "all":
+            self._give_own()
+            self._give_decoded(is_impatient)
+        if now >= self._deadline and self._pending:
+            waited_ms = 1e3 * (self._deadline - self._started)
+            self._fail(bits(self._pending), f"out of time after {waited_ms:.0f} ms")
+        if now >= self._hedge_at and self._pending:
+            self._hedge_at = inf
+            self._hedge()
+        self._cancel(self._pointless(self._out))
+        commands, self._commands = self._commands, []
+        return commands
+
+    def _give_own(self) -> None:
+        for answer in bits(self._pending & self._had):
+            slot = next(bits(self._gains.own[answer] & self._came))
+            self._commands.append(Answer((answer,), (slot,), direct=True))
+        self._pending &= ~self._had
+
+    def _give_decoded(self, is_impatient: bool) -> None:
+        ripe, limit = self._decodable_pending, inf
+        threshold = self._policy.recovery_threshold or 1
+        if not is_impatient:
+            if self._came.bit_count() < threshold:
+                return
+            if self._now < self._soft_at:
+                ripe, limit = self._ripe_early(ripe), self._policy.gain_limit
+        if not ripe or not self._came:
+            return
+        gains = self._gains.of(self._came)
+        taken = tuple(j for j in bits(ripe) if gains[j] < inf and gains[j] <= limit)
+        if taken:
+            self._commands.append(Answer(taken, self.responders, direct=False))
+            self._pending &= ~mask(taken)
+
+    def _ripe_early(self, answers: int) -> int:
+        """Of these answers, those to decode before the soft moment.
+
+        Under "soft" these are the answers that waiting cannot improve: the code is exact and no
+        own slot can reply any more. An approximate decoder gains by every further responder.
+        """
+        if self._policy.wait == "first":
+            return answers
+        if not self._gains.exact:
+            return 0
+        return mask(j for j in bits(answers) if not self._gains.own[j] & self._out)
+
+    @property
+    def _decodable_pending(self) -> int:
+        return self._pending & ~self._gains.own_only
+
+    def _is_served(self, attainable: int) -> Callable[[int], bool]:
+        """Whether responders would do for every pending answer, as far as `attainable` would."""
+        gains, policy = self._gains, self._policy
+        # An estimate is second best where there is patience, so that a late own slot is hedged.
+        prefers_own = policy.wait == "soft" and not gains.exact
+        threshold = min(policy.recovery_threshold or 1, attainable.bit_count())
+
+        def serves(answer: int, slots: int) -> bool:
+            own = gains.own[answer]
+            if slots & own or not gains.has(answer, attainable):
+                return True
+            if (prefers_own and attainable & own) or not gains.has(answer, slots):
+                return False
+            limit = policy.gain_limit
+            return gains.of(slots)[answer] <= limit or gains.of(attainable)[answer] > limit
+
+        def is_served(slots: int) -> bool:
+            if self._decodable_pending and slots.bit_count() < threshold:
+                return False
+            return all(serves(answer, slots) for answer in bits(self._pending))
+
+        return is_served
+
+    def _pointless(self, slots: int) -> int:
+        """Of these slots, those that no pending answer can use."""
+        if self._policy.wait == "all" and self._pending:
+            return 0
+        if self._decodable_pending:
+            return 0  # any slot may help to decode
+        for answer in bits(self._pending):
+            slots &= ~self._gains.own[answer]
+        return slots
+
+    def _sendable(self, slots: int) -> list[int]:
+        """Of a mask of slots, those with a send left: own slots first, then the least sent."""
+        wanted = 0
+        for answer in bits(self._pending):
+            wanted |= self._gains.own[answer]
+        left = (s for s, sends in enumerate(self._sends) if sends < self._policy.max_sends)
+        own_first = sorted(left, key=lambda s: (not wanted >> s & 1, self._sends[s], s))
+        return [s for s in own_first if slots >> s & 1]
+
+    @staticmethod
+    def _fewest(candidates: list[int], given: int, is_enough: Callable[[int], bool]) -> list[int]:
+        """Early candidates that with the given slots are enough, and none that is not needed."""
+        chosen: list[int] = []
+        for slot in candidates:
+            if is_enough(given | mask(chosen)):
+                break
+            chosen.append(slot)
+        for slot in reversed(chosen.copy()):
+            if is_enough(given | mask(s for s in chosen if s != slot)):
+                chosen.remove(slot)
+        return chosen
+
+    # Commands.
+
+    def _send(self, slots: Iterable[int]) -> None:
+        for slot in slots:
+            self._commands.append(Send(slot, self._sends[slot]))
+            self._sends[slot] += 1
+            self._open[slot] += 1
+            self._out |= 1 << slot
+
+    def _cancel(self, slots: int) -> None:
+        if slots:
+            self._commands.append(Cancel(tuple(bits(slots))))
+            self._out &= ~slots
+            for slot in bits(slots):
+                self._open[slot] = 0
+
+    def _fail(self, answers: Iterable[int], why: str) -> None:
+        failed = tuple(answers)
+        replied, total, out = self._came.bit_count(), self._gains.n, self._out.bit_count()
+        still_out = f", {out} are still out" if out else ""
+        reason = f"{why}: {replied} of {total} slots replied{still_out}"
+        self._commands.append(Fail(failed, self.responders, reason))
+        self._pending &= ~mask(failed)
