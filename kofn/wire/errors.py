@@ -1,0 +1,261 @@
+"""The errors that travel: one small tree, each with its gRPC status and a machine-readable reason.
+
+Servers raise them and `ErrorInterceptor` puts them on the wire; clients get the same classes back
+by `from_rpc_error`. Who raises which is decided elsewhere.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import grpc
+
+REASON_KEY = "kofn-reason"  # trailing metadata; published names of the protocol carry no reason
+# gRPC refuses metadata over 8 KiB, and percent-encoding makes up to twelve bytes of a character.
+LONGEST_ASCII, LONGEST_OTHER = 4000, 400  # characters of a status message
+
+# Reasons that say: the request was not taken, so sending it again repeats nothing.
+DRAINING = "draining"  # the server is about to leave
+NOT_READY = "not-ready"  # the server or the model is not serving yet
+NOT_CONNECTED = "not-connected"  # no connection was had; known on the client's side only
+NEVER_TAKEN = frozenset({DRAINING, NOT_READY, NOT_CONNECTED})
+CONNECTION_LOST = "connection-lost"  # the request may or may not have been taken
+# How grpc 1.85 words a call that never had a connection; it has no other mark. A test watches it.
+NEVER_CONNECTED = "failed to connect to all addresses"
+
+log = logging.getLogger(__name__)
+
+
+class KofnError(Exception):
+    """Something went wrong, in words for a person and for a program.
+
+    Args:
+        message: for a person; a server sends it to its client.
+        reason: one short word for a program; the class's own when not given.
+        status: gRPC status; the class's own when not given.
+    """
+
+    default_status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+
+    def __init__(
+        self, message: str, reason: str | None = None, *, status: grpc.StatusCode | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = self.default_status if status is None else status
+        self.reason = reason or self.status.name.lower().replace("_", "-")
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self), self.message, self.reason, self.status)
+
+
+class InvalidArgument(KofnError, ValueError):
+    """The request can never succeed as it is."""
+
+    default_status = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFound(KofnError):
+    """No such model, worker or program."""
+
+    default_status = grpc.StatusCode.NOT_FOUND
+
+
+class FailedPrecondition(KofnError):
+    """The system is not in the state that the request needs."""
+
+    default_status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class ResourceExhausted(KofnError):
+    """A queue is full or a message too large; later or smaller may succeed."""
+
+    default_status = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class DeadlineExceeded(KofnError):
+    """Time was up first."""
+
+    default_status = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Unavailable(KofnError):
+    """Nobody is there to do it now: not connected, draining, too few workers."""
+
+    default_status = grpc.StatusCode.UNAVAILABLE
+
+
+class Cancelled(KofnError):
+    """The other side, or this one's user, gave the call up."""
+
+    default_status = grpc.StatusCode.CANCELLED
+
+
+class Internal(KofnError):
+    """A bug of the server, or a reply that makes no sense."""
+
+    default_status = grpc.StatusCode.INTERNAL
+
+
+class Unimplemented(KofnError):
+    """The server has no such method."""
+
+    default_status = grpc.StatusCode.UNIMPLEMENTED
+
+
+class Unauthenticated(KofnError):
+    """The server does not know who is asking."""
+
+    default_status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(KofnError):
+    """The server knows who is asking, and refuses."""
+
+    default_status = grpc.StatusCode.PERMISSION_DENIED
+
+
+_BY_STATUS: dict[grpc.StatusCode, type[KofnError]] = {
+    kind.default_status: kind
+    for kind in (
+        InvalidArgument,
+        NotFound,
+        FailedPrecondition,
+        ResourceExhausted,
+        DeadlineExceeded,
+        Unavailable,
+        Cancelled,
+        Internal,
+        Unimplemented,
+        Unauthenticated,
+        PermissionDenied,
+    )
+}
+_BY_NUMBER: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def from_status(
+    status: grpc.StatusCode | int, message: str, reason: str | None = None
+) -> KofnError:
+    """The error of a status, given as such or by its number; unknown numbers are UNKNOWN."""
+    code = _BY_NUMBER.get(status, grpc.StatusCode.UNKNOWN) if isinstance(status, int) else status
+    return _BY_STATUS.get(code, KofnError)(message, reason, status=code)
+
+
+def from_rpc_error(error: grpc.RpcError) -> KofnError:
+    """The error behind a failed call, of the blocking stack or of `grpc.aio`.
+
+    The reason is the server's where it sent one. UNAVAILABLE without one comes from the transport:
+    "not-connected" when the call never had a connection, else "connection-lost".
+    """
+    call: Any = error  # both stacks raise calls, under types that share no base with these methods
+    status = call.code() if hasattr(call, "code") else None
+    message = (call.details() if hasattr(call, "details") else None) or ""
+    trailing = call.trailing_metadata() if hasattr(call, "trailing_metadata") else None
+    reason = None
+    for key, value in trailing or ():
+        if key == REASON_KEY:
+            reason = value if isinstance(value, str) else value.decode("ascii", "replace")
+    if status is grpc.StatusCode.UNAVAILABLE and reason is None:
+        reason = NOT_CONNECTED if message.startswith(NEVER_CONNECTED) else CONNECTION_LOST
+    return from_status(status or grpc.StatusCode.UNKNOWN, message or str(error), reason)
+
+
+if TYPE_CHECKING:  # generic in its stubs only
+    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    _ServerInterceptor = grpc.aio.ServerInterceptor
+
+
+class ErrorInterceptor(_ServerInterceptor):
+    """Turns what a method raises into a status: our errors as they say, others into INTERNAL.
+
+    A client never sees the text of an unexpected exception; the server's log has all of it.
+    Cancellation passes through. Serves the four kinds of method, written as coroutines or as
+    asynchronous generators; a method of another kind is left as it is.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the method's handler."""
+        handler = await continuation(handler_call_details)
+        if handler is None:  # unknown method: grpc says UNIMPLEMENTED
+            return None
+        method = str(handler_call_details.method)
+        for kind in ("unary_unary", "stream_unary", "unary_stream", "stream_stream"):
+            behaviour = getattr(handler, kind)
+            if behaviour is not None:
+                break
+        wrap = _wrap_stream if handler.response_streaming else _wrap_unary
+        wrapped = wrap(behaviour, method)
+        if wrapped is None:
+            return handler
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _wrap_unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any] | None:
+    if not inspect.iscoroutinefunction(behaviour):
+        return None
+
+    async def answer(request: Any, context: Any) -> Any:
+        try:
+            return await behaviour(request, context)
+        except (Exception, asyncio.CancelledError) as error:
+            await _tell(error, context, method)
+            raise
+
+    return answer
+
+
+def _wrap_stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any] | None:
+    generates = inspect.isasyncgenfunction(behaviour)
+    if not generates and not inspect.iscoroutinefunction(behaviour):
+        return None
+
+    async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            if generates:
+                async for reply in behaviour(request, context):
+                    yield reply
+            else:  # writes by itself, with context.write
+                await behaviour(request, context)
+        except (Exception, asyncio.CancelledError) as error:
+            await _tell(error, context, method)
+            raise
+
+    return answer
+
+
+async def _tell(error: BaseException, context: Any, method: str) -> None:
+    """Abort the call as `error` says; returns when the error has to pass as it is."""
+    if isinstance(error, grpc.aio.AbortError):  # the method chose its status itself
+        return
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # the call was cancelled, or its time is up
+            return
+        # Something inside was cancelled and nobody minded: the client must not be left waiting.
+        log.error("%s ended by a cancellation from inside", method, exc_info=error)
+        told: KofnError = Internal("internal error; the server's log has the details")
+    elif isinstance(error, KofnError):
+        told = error
+    else:
+        log.error("%s failed unexpectedly", method, exc_info=error)
+        told = Internal("internal error; the server's log has the details")
+    message = told.message
+    longest = LONGEST_ASCII if message.isascii() else LONGEST_OTHER
+    if len(message) > longest:
+        message = message[:longest] + " ..."
+    await context.abort(told.status, message, ((REASON_KEY, told.reason),))
+
+
+def _rebuild(
+    kind: type[KofnError], message: str, reason: str, status: grpc.StatusCode
+) -> KofnError:
+    return kind(message, reason, status=status)
