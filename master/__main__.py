@@ -18,7 +18,7 @@ from kofn.settings import SettingsError, read_yaml
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
 from master.config import MasterConfig
-from master.server import MasterServer, PortTaken
+from master.server import MasterServer
 from models.store import Store
 
 USAGE_ERROR = 2
@@ -56,7 +56,7 @@ def main(
     try:
         settings = _settings(config, {k: v for k, v in given.items() if v is not None}, workers)
         asyncio.run(_serve(settings, Store(store), ready_file))
-    except (SettingsError, KofnError, PortTaken) as error:
+    except (SettingsError, KofnError, OSError) as error:
         typer.echo(f"master: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
 

@@ -14,6 +14,7 @@ from kofn.wire.errors import KofnError, ResourceExhausted, Unavailable
 from master.batcher import Batcher, QueueFull
 from master.binding import Binding
 from master.config import DeploymentConfig
+from master.gains import Gains
 from master.policy import Policy
 from master.pool import Pool
 from master.query import Request, Wishes
@@ -45,6 +46,7 @@ class Deployment:
             programs=binding.programs,
             answer_shape=binding.answer.shape,
             statistics=self.statistics,
+            gains=Gains(binding.code),
         )
         self._batch_numbers = itertools.count(1)
         # One queue a policy: rows that are to be waited for differently cannot share a batch.
@@ -67,7 +69,7 @@ class Deployment:
     @property
     def is_ready(self) -> bool:
         """Whether a request would find a worker."""
-        return not self._closed and self._pool.up > 0
+        return not self._closed and self._pool.workers_up > 0
 
     async def infer(self, rows: np.ndarray, wishes: Wishes, policy: Policy) -> Request:
         """Answer rows [r, *query] float32; returns when all are answered or time is up.
@@ -90,7 +92,7 @@ class Deployment:
             future=loop.create_future(),
         )
         self._queue(request, policy, now)
-        expiry = loop.call_at(wishes.deadline, request.expire)
+        expiry = loop.call_at(wishes.deadline, self._expire, request)
         error: KofnError | None = None
         try:
             await request.future
@@ -115,6 +117,12 @@ class Deployment:
         for request in list(self._requests.values()):
             request.failure = reason
             request.expire()
+
+    def _expire(self, request: Request) -> None:
+        """Its deadline has passed; say how far it got."""
+        reports = [batch.report() for batch in self._in_flight if batch.serves(request)]
+        request.failure = "; ".join(reports) or "it waited in the queue all the time"
+        request.expire()
 
     def _queue(self, request: Request, policy: Policy, now: float) -> None:
         batching = self.config.batching

@@ -39,11 +39,17 @@ log = structlog.get_logger(__name__)
 class Listener(Protocol):
     """Who is told when a worker comes and goes; called on the event loop, must not block."""
 
-    async def greeted(self, link: "Link") -> None:
-        """The stream is open; the link counts as up when this returns."""
+    async def prepare(self, link: "Link") -> None:
+        """The worker has greeted; the link counts as up when this returns."""
+
+    def up(self, link: "Link") -> None:
+        """Tasks may be sent from now on."""
+
+    def draining(self, link: "Link") -> None:
+        """No further task may be sent; those in flight will still be answered."""
 
     def lost(self, link: "Link", reason: str) -> None:
-        """No further task may be sent; those in flight were reported lost after this call."""
+        """The stream broke; right after this call every task in flight is reported lost."""
 
 
 class Link:
@@ -185,24 +191,25 @@ class Link:
 
     async def _open(self, reader: asyncio.Task[None]) -> None:
         """Let the listener prepare the worker; give up when the stream breaks meanwhile."""
-        prepare = asyncio.create_task(self._listener.greeted(self), name=f"greet {self.address}")
+        prepare = asyncio.create_task(self._listener.prepare(self), name=f"greet {self.address}")
         try:
             await asyncio.wait({prepare, reader}, return_when="FIRST_COMPLETED")
             if prepare.done():
                 prepare.result()
                 self.state = "up"
+                self._listener.up(self)
         finally:
             prepare.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await prepare
 
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
-        async for message in call:
+        while isinstance(message := await call.read(), worker_pb2.FromWorker):  # else the end
             if message.HasField("result"):
                 self._settle(message.result)
             elif message.HasField("draining"):
                 self.state = "draining"
-                self._listener.lost(self, "draining")
+                self._listener.draining(self)
 
     async def _write(self, call: grpc.aio.StreamStreamCall) -> None:
         while True:
@@ -236,7 +243,6 @@ class Link:
         was, self.state = self.state, "down"
         if was in ("up", "draining"):
             log.warning("worker-lost", worker=self.name, address=self.address, reason=reason)
-        if was == "up":
             self._listener.lost(self, reason)
         lost, self._in_flight = self._in_flight, {}
         self._outgoing.clear()

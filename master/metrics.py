@@ -102,7 +102,10 @@ def serve_metrics(state: State, host: str, port: int) -> "MetricsServer":
     """
     registry = CollectorRegistry()
     registry.register(MasterCollector(state))
-    server, thread = start_http_server(port, addr=host, registry=registry)
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from error
     return MetricsServer(server, thread)
 
 

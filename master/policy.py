@@ -66,7 +66,7 @@ class Delay:
             if match := _DURATION.fullmatch(text.strip()):
                 return cls(fixed_s=float(match[1]) * _UNIT_S[match[2]])
             if match := _QUANTILE.fullmatch(text.strip()):
-                return cls(quantile=float(match[2]) / 100, factor=float(match[1] or 1))
+                return cls(quantile=float(f"{match[2]}e-2"), factor=float(match[1] or 1))
         raise ValueError(
             f'A delay is a duration ("20ms", "0.02s"), a quantile of the measured latency '
             f'("p95", "3*p50") or "none", not {text!r}.'

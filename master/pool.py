@@ -53,7 +53,7 @@ class Pool:
                     task.cancel()
 
     @property
-    def up(self) -> int:
+    def workers_up(self) -> int:
         """How many workers may be sent work."""
         return len(self.assignment)
 
@@ -61,7 +61,7 @@ class Pool:
         """Wait until `count` workers are up; False when that took longer than `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.up < count:
+                while self.workers_up < count:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -78,7 +78,8 @@ class Pool:
         outcomes = await asyncio.gather(*(self._push(link) for link in up), return_exceptions=True)
         for link, outcome in zip(up, outcomes, strict=True):
             if isinstance(outcome, KofnError):
-                self._leave(link, f"did not take program {program[:12]}: {outcome}")
+                self.assignment.drain(link.address)
+                log.error("program-not-taken", worker=link.name, reason=str(outcome))
             elif isinstance(outcome, BaseException):
                 raise outcome
 
@@ -88,23 +89,26 @@ class Pool:
 
     # Listener of the links.
 
-    async def greeted(self, link: Link) -> None:
-        """Push what the worker lacks, then let it take work."""
+    async def prepare(self, link: Link) -> None:
+        """Push what the worker lacks."""
         await self._push(link)
+
+    def up(self, link: Link) -> None:
+        """Let it take work."""
         self.assignment.join(link.address)
         self._changed.set()
         log.info("worker-up", worker=link.name, address=link.address)
         self._on_event("worker-up", link.name, link.address)
 
-    def lost(self, link: Link, reason: str) -> None:
-        """Send it nothing more."""
-        self._leave(link, reason)
+    def draining(self, link: Link) -> None:
+        """Send it nothing new."""
+        self.assignment.drain(link.address)
+        self._on_event("worker-draining", link.name, link.address)
 
-    def _leave(self, link: Link, reason: str) -> None:
+    def lost(self, link: Link, reason: str) -> None:
+        """It is gone until it greets again."""
         self.assignment.leave(link.address)
-        self._changed.set()
-        kind = "worker-draining" if reason == "draining" else "worker-down"
-        self._on_event(kind, link.name, reason)
+        self._on_event("worker-down", link.name, reason)
 
     async def _push(self, link: Link) -> None:
         while missing := [name for name in self._programs if name not in link.programs]:

@@ -18,6 +18,7 @@ from codes.base import Code
 from kofn.wire import worker_pb2
 from kofn.wire.tensors import from_wire, to_wire
 from master.batcher import Plan
+from master.gains import Gains
 from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Replied, Send, Tick
 from master.link import Outcome
 from master.policy import Policy
@@ -42,6 +43,7 @@ class Coding:
     programs: Mapping[str, str]  # role -> content hash
     answer_shape: tuple[int, ...]
     statistics: Statistics
+    gains: Gains  # of the code, shared by all batches: its cache is per set of responders
 
 
 class CodedBatch:
@@ -106,6 +108,15 @@ class CodedBatch:
         """Whether any of its requests still waits."""
         return any(not request.is_done for request, _, _ in self._parts)
 
+    def serves(self, request: Request) -> bool:
+        """Whether rows of this request travel in this batch."""
+        return any(request is other for other, _, _ in self._parts)
+
+    def report(self) -> str:
+        """How far it has come, for a client that waits no longer."""
+        replied = len(self._results)
+        return f"{replied} of {self._coding.code.n} slots replied"
+
     # Out.
 
     def _stacked_rows(self) -> np.ndarray:
@@ -132,10 +143,11 @@ class CodedBatch:
         allowed = plan.earliest_deadline - plan.oldest_arrival
         margin = max(REPLY_MARGIN_S, REPLY_MARGIN_SHARE * allowed)
         self._gather = Gather(
-            code=code,
+            code=self._coding.gains,
             policy=self._policy,
             wanted=frozenset(range(min(code.k, plan.rows))),  # the rest is padding
             started=now,
+            moments=self._policy.moments(self._coding.statistics.slot_latency, now),
             impatient_at=plan.earliest_deadline - margin,
             deadline=plan.latest_deadline,
         )

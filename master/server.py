@@ -26,10 +26,6 @@ FIRST_WORKER_S = 30.0  # how long deployments at the start wait for a worker to 
 log = structlog.get_logger(__name__)
 
 
-class PortTaken(OSError):
-    """Another process listens on an address that this one was told to use."""
-
-
 class MasterServer:
     """One master; `async with` starts it, serves, and drains at the end.
 
@@ -38,7 +34,7 @@ class MasterServer:
         store: where programs are found by name.
 
     Raises (on entry):
-        PortTaken: a configured port is in use.
+        OSError: a configured port is taken.
         KofnError: a deployment cannot be bound.
     """
 
@@ -64,17 +60,9 @@ class MasterServer:
         )
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         where = self.config.server
-        try:
-            port = server.add_insecure_port(f"{where.host}:{where.port}")
-        except RuntimeError as error:
-            raise PortTaken(f"cannot listen on {where.host}:{where.port}: {error}") from error
-        self.address = f"{where.host}:{port}"
+        self.address = f"{where.host}:{channels.listen(server, f'{where.host}:{where.port}')}"
         if where.metrics_port is not None:
-            try:
-                self._metrics = serve_metrics(self.state, where.host, where.metrics_port)
-            except OSError as error:
-                message = f"cannot listen on {where.host}:{where.metrics_port}: {error}"
-                raise PortTaken(message) from error
+            self._metrics = serve_metrics(self.state, where.host, where.metrics_port)
             self.metrics_address = f"{where.host}:{self._metrics.port}"
         self._following = asyncio.create_task(self.pool.run(), name="pool")
         try:
@@ -110,7 +98,7 @@ class MasterServer:
         most = max(item.binding.code.n for item in self.state.deployments.values())
         wanted = min(most, len(self.config.workers))
         if not await self.pool.wait_for_workers(wanted, FIRST_WORKER_S):
-            log.warning("few-workers", up=self.pool.up, wanted=wanted)
+            log.warning("few-workers", up=self.pool.workers_up, wanted=wanted)
 
     async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
         names = [item.name for item in self.config.deployments]

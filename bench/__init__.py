@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench NAME`. They measure the running system; nothing here serves."""

@@ -1,0 +1,83 @@
+"""`python -m bench`: one command a benchmark."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bench import records
+
+app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
+Save = Annotated[bool, typer.Option(help="Append the records to bench/results.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Benchmarks of a running system."""
+
+
+@app.command()
+def overhead(
+    slots: Annotated[str, typer.Option(help="Numbers of slots n, comma-separated.")] = "4,8,16,32",
+    codes: Annotated[str, typer.Option(help="Codes, comma-separated.")] = "parity,berrut",
+    image: Annotated[str, typer.Option(help="Query shape: digits, mnist or cifar10.")] = "digits",
+    groups: Annotated[int, typer.Option(min=1, help="Images in a slot.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each variant.")] = 15,
+    batches: Annotated[int, typer.Option(min=1, help="Batches in a turn.")] = 40,
+    save: Save = False,
+    as_json: Json = False,
+) -> None:
+    """Master time and CPU a coded batch, against bare gRPC and raw sockets in the same run."""
+    import torch
+
+    from bench.overhead import Setting, measure, record
+    from kofn.wire.channels import tune_malloc
+
+    tune_malloc()
+    torch.set_num_threads(1)
+    settings = [
+        Setting(code, int(n), image, groups, rounds, batches)
+        for code in codes.split(",")
+        for n in slots.split(",")
+    ]
+    console = Console(stderr=True)
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [
+        {**record(asyncio.run(measure(setting))), "run": run}
+        for setting in track(settings, "measuring", console=console)
+    ]
+    if save:
+        console.print(f"appended to {records.append('overhead', rows)}")
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table(title=f"Master overhead a batch: {groups} {image} images a slot, medians")
+    for title in (
+        "code", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC", "x sockets",
+        "coding / CPU",
+    ):  # fmt: skip
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(
+            row["code"],
+            str(row["n"]),
+            str(row["k"]),
+            f"{row['coded']['wall_us']:.0f}",
+            f"{row['time_ratio_grpc']:.2f}",
+            f"{row['time_ratio_sockets']:.2f}",
+            f"{row['coded']['cpu_us']:.0f}",
+            f"{row['cpu_ratio_grpc']:.2f}",
+            f"{row['cpu_ratio_sockets']:.2f}",
+            f"{100 * row['coding_share']:.1f} %",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,236 @@
+"""One deployment over real streams to scripted workers: what comes back, what is left behind."""
+
+import asyncio
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from kofn.wire.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from master.query import Source
+from support.scripted import ScriptedWorker
+from support.serving import queries, serving, truth
+
+PARITY = {"name": "parity", "k": 2, "n": 3}
+UNCODED = {"name": "uncoded", "k": 2}
+SOON = {"wait": "soft", "soft_deadline": "1ms"}
+
+
+def workers(count: int, **scripts: str) -> list[ScriptedWorker]:
+    """Workers w0, w1, ...; `w1="hold"` makes that one hold every task."""
+    return [
+        ScriptedWorker(f"w{i}", script=lambda _, act=scripts.get(f"w{i}", "reply"): act)
+        for i in range(count)
+    ]
+
+
+async def quiet(pool: object) -> None:
+    """Wait until no task is outstanding anywhere; the test's own timeout bounds it."""
+    while any(link.in_flight for link in pool.links.values()):  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+
+async def test_direct_answers_are_the_uncoded_ones_bit_for_bit() -> None:
+    """Every own worker answers: nothing is decoded."""
+    rows = queries(6)
+    async with serving(*workers(3), code=PARITY, policy={"wait": "all"}) as live:
+        request = await live.infer(rows)
+        np.testing.assert_array_equal(request.outputs, truth(rows))
+        assert request.source.tolist() == [Source.DIRECT] * 6
+        assert request.expected_error.tolist() == [0.0] * 6
+        assert list(request.responders.values()) == [(0, 1, 2)]
+
+
+@pytest.mark.parametrize("act", ["hold", "fail", "garbage", "nan", "ignore", "break"])
+async def test_a_bad_worker_is_decoded_around(act: str) -> None:
+    """Late, failing, garbled, non-finite, silent, gone: the answers are there all the same."""
+    rows = queries(8)
+    async with serving(*workers(3, w1=act), code=PARITY, policy=SOON) as live:
+        request = await live.infer(rows)
+        np.testing.assert_allclose(request.outputs, truth(rows), rtol=1e-4, atol=1e-4)
+        decoded = request.source == Source.DECODED
+        assert decoded.sum() in (0, 4)  # w1 had an own slot of every group, or the parity
+        assert not (request.source == Source.MISSING).any()
+
+
+async def test_late_work_is_cancelled_at_the_worker() -> None:
+    """Who is not needed any more is told, and nothing stays outstanding."""
+    async with serving(*workers(3, w2="hold"), code=PARITY, policy=SOON) as live:
+        before = repr(live.pool.assignment)
+        for _ in range(3):  # slots rotate over workers: w2 holds another one each time
+            await live.infer(queries(2))
+        await quiet(live.pool)
+        while len(live.workers[2].cancelled) < 3:
+            await asyncio.sleep(0)
+        assert repr(live.pool.assignment) == before
+        live.pool.assignment.check()
+
+
+async def test_a_second_reply_is_ignored() -> None:
+    """A worker that answers twice changes nothing."""
+    rows = queries(4)
+    replies = workers(3, w0="twice", w1="twice", w2="twice")
+    async with serving(*replies, code=PARITY, policy={"wait": "all"}) as live:
+        for _ in range(3):
+            np.testing.assert_array_equal((await live.infer(rows)).outputs, truth(rows))
+        live.pool.assignment.check()
+
+
+async def test_uncoded_survives_a_worker_that_fails() -> None:
+    """What no other slot can give is sent again, to another worker."""
+    rows = queries(4)
+    async with serving(*workers(3, w0="fail"), code=UNCODED) as live:
+        request = await live.infer(rows)
+        np.testing.assert_array_equal(request.outputs, truth(rows))
+        assert request.source.tolist() == [Source.DIRECT] * 4
+
+
+async def test_a_broken_stream_comes_back() -> None:
+    """The link connects again, and the worker serves again."""
+    acts = iter(["break"])
+    worker = ScriptedWorker("w0", script=lambda _: next(acts, "reply"))
+    rows = queries(2)
+    async with serving(worker, code={"name": "uncoded", "k": 1}) as live:
+        with suppress(Unavailable):  # the only worker is gone for a moment
+            await live.infer(rows)
+        assert await live.pool.wait_for_workers(1, 5.0)
+        np.testing.assert_array_equal((await live.infer(rows)).outputs, truth(rows))
+
+
+async def test_hedging_wins_over_a_late_worker() -> None:
+    """The second send of a late slot answers; its first is cancelled."""
+    rows = queries(2)
+    policy = {"wait": "soft", "hedge": "1ms"}
+    async with serving(*workers(3, w0="hold"), code=UNCODED, policy=policy) as live:
+        for _ in range(3):
+            request = await live.infer(rows)
+            np.testing.assert_array_equal(request.outputs, truth(rows))
+        assert live.deployment.statistics.tasks_resent >= 1
+
+
+async def test_the_deadline_says_how_many_slots_came() -> None:
+    """Nobody answers: DEADLINE_EXCEEDED with counts, in time, and nothing hangs on."""
+    held = workers(3, w0="hold", w1="hold", w2="hold")
+    async with serving(*held, code=PARITY, policy=SOON) as live:
+        with pytest.raises(DeadlineExceeded, match=r"4 of 4 answers.*0 of 3 slots"):
+            await live.infer(queries(4), timeout_s=0.1)
+        await quiet(live.pool)
+
+
+async def test_partial_answers_where_the_client_allows_them() -> None:
+    """Two of three slots are lost for good: the third's answers are handed out."""
+    rows = queries(4)
+    held = workers(3, w0="hold", w1="hold")
+    async with serving(*held, code=PARITY, policy={"wait": "soft", "hedge": None}) as live:
+        seen = set()
+        for _ in range(3):  # w2 has another slot each time
+            try:
+                request = await live.infer(rows, timeout_s=0.1, allow_partial=True)
+            except DeadlineExceeded:
+                seen.add("none")  # it had the parity
+                continue
+            had = request.source == Source.DIRECT
+            assert had.sum() == 2
+            np.testing.assert_array_equal(request.outputs[had], truth(rows)[had])
+            assert np.isnan(request.outputs[~had]).all()
+            seen.add("some")
+        assert seen == {"none", "some"}
+
+
+async def test_clients_share_groups_and_never_see_padding() -> None:
+    """Five clients of one row each, in groups of two: one batch, one padded group."""
+    batching = {"max_delay_ms": 50, "max_groups": 3}
+    async with serving(*workers(3), code=PARITY, batching=batching) as live:
+        rows = queries(5)
+        requests = await asyncio.gather(*(live.infer(rows[i : i + 1]) for i in range(5)))
+        np.testing.assert_array_equal(
+            np.concatenate([request.outputs for request in requests]), truth(rows)
+        )
+        assert live.deployment.statistics.batches == 1
+
+
+async def test_a_large_request_is_cut_into_batches() -> None:
+    """Each row comes back at its own place, whatever batch it travelled in."""
+    rows = queries(37)
+    batching = {"max_groups": 4, "max_in_flight": 2}
+    async with serving(*workers(3), code=PARITY, batching=batching) as live:
+        request = await live.infer(rows)
+        np.testing.assert_array_equal(request.outputs, truth(rows))
+        assert live.deployment.statistics.batches == 5
+        assert len(request.responders) == 5
+
+
+async def test_the_queue_is_bounded() -> None:
+    """What does not fit is refused at once; what was taken is answered."""
+    held = workers(3, w0="hold", w1="hold", w2="hold")
+    batching = {"max_groups": 1, "queue_rows": 4, "max_request_rows": 4, "max_in_flight": 1}
+    async with serving(*held, code=PARITY, batching=batching) as live:
+        taken = [asyncio.create_task(live.infer(queries(2))) for _ in range(3)]
+        while live.deployment.queued_rows < 4:
+            await asyncio.sleep(0)
+        with pytest.raises(ResourceExhausted, match="4 rows wait and at most 4"):
+            await live.infer(queries(1))
+        for worker in live.workers:
+            worker.gate.set()
+        for request in await asyncio.gather(*taken):
+            np.testing.assert_allclose(request.outputs, truth(queries(2)), rtol=1e-5)
+
+
+async def test_a_caller_that_hangs_up_leaves_nothing() -> None:
+    """Its queued rows never leave, its tasks are cancelled, and others are served."""
+    held = workers(3, w0="hold", w1="hold", w2="hold")
+    batching = {"max_groups": 1, "max_in_flight": 1}
+    async with serving(*held, code=PARITY, batching=batching) as live:
+        caller = asyncio.create_task(live.infer(queries(6)))
+        while live.deployment.queued_rows != 4:
+            await asyncio.sleep(0)
+        caller.cancel()
+        with suppress(asyncio.CancelledError):
+            await caller
+        assert live.deployment.queued_rows == 0
+        assert live.deployment.batches_in_flight == 0
+        await quiet(live.pool)
+        for worker in live.workers:
+            worker.gate.set()
+        rows = queries(2, seed=1)
+        np.testing.assert_allclose((await live.infer(rows)).outputs, truth(rows), rtol=1e-5)
+
+
+async def test_no_worker_is_said_at_once() -> None:
+    """With nobody to send to, the client does not wait for its deadline."""
+    async with serving(code=PARITY) as live:
+        with pytest.raises(Unavailable, match="0 of 3 slots"):
+            await live.infer(queries(2))
+
+
+async def test_draining_refuses_new_requests_and_answers_old_ones() -> None:
+    """Close waits for what was taken."""
+    async with serving(*workers(3, w0="hold", w1="hold", w2="hold"), code=PARITY) as live:
+        taken = asyncio.create_task(live.infer(queries(2)))
+        while not live.deployment.batches_in_flight:
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(live.deployment.close("draining for the test", 5.0))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="draining for the test"):
+            await live.infer(queries(2))
+        for worker in live.workers:
+            worker.gate.set()
+        await closing
+        assert (await taken).pending == 0
+
+
+async def test_a_draining_worker_gets_nothing_new() -> None:
+    """It answers what it has; the next batch goes around it."""
+    acts = iter(["drain"])
+    drains = ScriptedWorker("w0", script=lambda _: next(acts, "reply"))
+    rows = queries(2)
+    async with serving(drains, *workers(3)[1:], code=PARITY, policy=SOON) as live:
+        while not drains.tasks:
+            await live.infer(rows)
+        while live.pool.workers_up == 3:
+            await asyncio.sleep(0)
+        had = len(drains.tasks)
+        for _ in range(4):
+            request = await live.infer(rows)
+            np.testing.assert_allclose(request.outputs, truth(rows), rtol=1e-4, atol=1e-4)
+        assert len(drains.tasks) == had

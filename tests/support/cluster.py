@@ -1,0 +1,44 @@
+"""A small cluster inside the test's own process: real gRPC on loopback, real programs."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from master.config import MasterConfig
+from master.server import MasterServer
+from models.store import Store
+from worker.config import WorkerConfig
+from worker.server import WorkerServer
+
+
+@dataclass
+class Cluster:
+    """What a test may touch."""
+
+    master: MasterServer
+    workers: list[WorkerServer]
+
+
+@asynccontextmanager
+async def cluster(
+    folder: Path, store: Store, deployments: list[dict[str, Any]], workers: int = 6
+) -> AsyncIterator[Cluster]:
+    """A master with these deployments over that many workers, all in this process."""
+    async with AsyncExitStack() as stack:
+        running = [
+            await stack.enter_async_context(
+                WorkerServer(WorkerConfig(name=f"worker-{i}", port=0, cache=folder / f"cache-{i}"))
+            )
+            for i in range(workers)
+        ]
+        config = MasterConfig.model_validate(
+            {
+                "server": {"port": 0, "metrics_port": 0, "drain_s": 1},
+                "workers": [worker.address for worker in running],
+                "deployments": deployments,
+            }
+        )
+        master = await stack.enter_async_context(MasterServer(config, store))
+        yield Cluster(master, running)
