@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kofn.client.aio import AsyncClient
-    from kofn.client.messages import Answers, Retry, StreamReply, Timings
+    from kofn.client.answers import Answers, Source, StreamReply, Timings
+    from kofn.client.calls import Retry
     from kofn.client.sync import Client
     from kofn.wire.channels import Tls
     from kofn.wire.errors import (
@@ -43,6 +44,7 @@ __all__ = [
     "PermissionDenied",
     "ResourceExhausted",
     "Retry",
+    "Source",
     "StreamReply",
     "Timings",
     "Tls",
@@ -55,7 +57,8 @@ _HOMES = {
     "AsyncClient": "kofn.client.aio",
     "Client": "kofn.client.sync",
     "Tls": "kofn.wire.channels",
-    **dict.fromkeys(("Answers", "Retry", "StreamReply", "Timings"), "kofn.client.messages"),
+    "Retry": "kofn.client.calls",
+    **dict.fromkeys(("Answers", "Source", "StreamReply", "Timings"), "kofn.client.answers"),
 }
 
 
