@@ -18,14 +18,8 @@ from kofn.client import calls
 from kofn.client.answers import Answers, StreamReply
 from kofn.client.calls import Call, Retry
 from kofn.client.connections import AioConnection
-from kofn.client.messages import (
-    Names,
-    Parameters,
-    infer_request,
-    parse_answers,
-    parse_stream_reply,
-    wishes,
-)
+from kofn.client.messages import Names, Parameters, wishes
+from kofn.client.streams import BatchStream
 from kofn.wire import channels, control_pb2
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
@@ -180,33 +174,22 @@ class AsyncClient:
         self._connection.check_open()
         end = self._end(timeout_s)
         names = await self._names_of(model, end)
-        said = wishes(allow_partial, wait, parameters)
-        sent: list[tuple[int, float]] = []  # rows of each batch, and when it was sent
-        broken: list[Exception] = []  # what `batches` raised; grpc would swallow it
+        stream = BatchStream(model, names, wishes(allow_partial, wait, parameters))
 
         async def requests() -> AsyncIterator[pb.ModelInferRequest]:
             try:
                 async for batch in _each(batches):
-                    index = len(sent)
-                    request = infer_request(
-                        model, names, batch, parameters=said, request_id=str(index)
-                    )
-                    sent.append((len(batch), monotonic()))
-                    yield request
-            except Exception as error:  # noqa: BLE001 - raised below
-                broken.append(error)
-
-        def parse(index: int, reply: pb.ModelInferResponse) -> Answers:
-            rows, began = sent[index]
-            return parse_answers(reply, names, rows, monotonic() - began)
+                    yield stream.request(batch)
+            except Exception as error:  # noqa: BLE001 - raised below, behind the last reply
+                stream.broken = error
 
         stub = self._connection.stubs["inference"]
         call = stub.ModelStreamInfer(requests(), timeout=max(0.0, end - monotonic()))
         async with aclosing(self._connection.messages(call)) as messages:
             async for message in messages:
-                yield parse_stream_reply(message, parse, len(sent))
-        if broken:
-            raise broken[0]
+                yield stream.reply(message)
+        if stream.broken is not None:
+            raise stream.broken
 
     async def metadata(
         self, model: str, *, timeout_s: float | None = None

@@ -5,7 +5,7 @@ A connection holds one channel and its stubs. Which calls may be made again is d
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
@@ -57,7 +57,7 @@ class AioConnection:
             with suppress(TimeoutError):  # the pause was not cut short by close()
                 await asyncio.wait_for(self._closed.wait(), pause_s)
 
-    async def messages(self, call: Any) -> AsyncIterator[Any]:
+    async def messages(self, call: Any) -> AsyncGenerator[Any, None]:
         """The messages of a streaming call, which ends when nobody listens any more."""
         try:
             async for message in call:

@@ -4,7 +4,7 @@ Pure functions. Nothing here sends, waits or retries.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from kofn.client.answers import Answers, StreamReply, Timings
+from kofn.client.answers import Answers, Timings
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.errors import Internal, InvalidArgument, KofnError, from_status
 from kofn.wire.tensors import input_tensor, output_array
@@ -119,30 +119,6 @@ def parse_answers(reply: pb.ModelInferResponse, names: Names, rows: int, total_s
         n=n,
         timings=timings,
     )
-
-
-def parse_stream_reply(
-    message: pb.ModelStreamInferResponse,
-    parse: Callable[[int, pb.ModelInferResponse], Answers],
-    sent: int,
-) -> StreamReply:
-    """One message of a stream whose requests carried their number as id.
-
-    Args:
-        message: of the master; an error's text opens with the name of its status.
-        parse: number and reply to answers.
-        sent: how many requests went out.
-
-    Raises:
-        Internal: the reply belongs to no request.
-    """
-    told = message.infer_response.id
-    if not told.isdecimal() or int(told) >= sent:
-        raise Internal(f"malformed stream reply: id {told!r}: {message.error_message}")
-    index = int(told)
-    if message.error_message:
-        return StreamReply(index, None, parse_error(message.error_message))
-    return StreamReply(index, parse(index, message.infer_response), None)
 
 
 def parse_error(text: str) -> KofnError:
