@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import grpc
 
 REASON_KEY = "kofn-reason"  # trailing metadata; published names of the protocol carry no reason
-# gRPC refuses metadata over 8 KiB, and percent-encoding makes up to twelve bytes of a character.
-LONGEST_ASCII, LONGEST_OTHER = 4000, 400  # characters of a status message
+LONGEST_MESSAGE_BYTES = 6000  # percent-encoded; gRPC refuses replies with over 8 KiB of metadata
 
 # Reasons that say: the request was not taken, so sending it again repeats nothing.
 DRAINING = "draining"  # the server is about to leave
@@ -248,14 +247,23 @@ async def _tell(error: BaseException, context: Any, method: str) -> None:
     else:
         log.error("%s failed unexpectedly", method, exc_info=error)
         told = Internal("internal error; the server's log has the details")
-    message = told.message
-    longest = LONGEST_ASCII if message.isascii() else LONGEST_OTHER
-    if len(message) > longest:
-        message = message[:longest] + " ..."
-    await context.abort(told.status, message, ((REASON_KEY, told.reason),))
+    await context.abort(told.status, _fitting(told.message), ((REASON_KEY, told.reason),))
 
 
 def _rebuild(
     kind: type[KofnError], message: str, reason: str, status: grpc.StatusCode
 ) -> KofnError:
     return kind(message, reason, status=status)
+
+
+def _fitting(message: str) -> str:
+    """A message, cut where it would be too long once percent-encoded."""
+    left = LONGEST_MESSAGE_BYTES
+    if len(message) * 12 <= left:  # four bytes of UTF-8, three letters each
+        return message
+    for index, letter in enumerate(message):
+        is_plain = " " <= letter <= "~" and letter != "%"
+        left -= 1 if is_plain else 3 * len(letter.encode(errors="replace"))
+        if left < 0:
+            return message[:index] + " ..."
+    return message
