@@ -130,16 +130,14 @@ class Client:
         """
         batches = calls.split(images, batch_size, concurrency)
         under_way: deque[Future[Answers]] = deque()
-        threads = ThreadPoolExecutor(concurrency, thread_name_prefix="ThreadPoolExecutor-infer")
-        try:
+        # Leaving waits for the requests in flight; they end by their deadline.
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="infer") as threads:
             for batch in batches:
                 under_way.append(threads.submit(self.infer, model, batch, **options))
                 if len(under_way) >= concurrency:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
-        finally:
-            threads.shutdown(cancel_futures=True)  # those in flight end by their deadline
 
     def stream(
         self,

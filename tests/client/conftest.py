@@ -33,8 +33,9 @@ class Inference(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self.asked = 0  # for metadata
         self.failures: list[KofnError] = []  # of the next requests for answers, one each
         self.silences: list[KofnError] = []  # of the next questions, one each
-        self.gate = asyncio.Event()  # closed: ModelInfer waits
+        self.gate = asyncio.Event()  # closed: ModelInfer waits, after the first `passing` calls
         self.gate.set()
+        self.passing = 0
         self.waiting = asyncio.Semaphore(0)  # released whenever a call waits at the gate
         self.cancelled = asyncio.Event()  # a call that waited at the gate was
         self.stream_ended = asyncio.Event()
@@ -81,7 +82,8 @@ class Inference(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await self._pass_gate()
+            if len(self.requests) > self.passing:
+                await self._pass_gate()
             self._fail()
             return self._double(request)
         finally:

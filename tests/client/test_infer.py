@@ -241,6 +241,27 @@ async def test_the_first_failed_batch_ends_the_rest(master: Any, ask: Any) -> No
     assert len(master.inference.requests) < 10
 
 
+async def test_leaving_batches_early_sends_no_more_of_them(master: Any, ask: Any) -> None:
+    """The asynchronous client cancels those in flight, the blocking one waits for them."""
+    inference, loop = master.inference, asyncio.get_running_loop()
+    await ask("infer", "double", IMAGES)
+    inference.gate.clear()
+    inference.passing = 2
+
+    def open_gate(part: kofn.Answers) -> None:
+        if ask.is_blocking:
+            loop.call_soon_threadsafe(inference.gate.set)
+
+    images = np.zeros((50, 2), np.float32)
+    taken = ask.each(
+        "infer_batches", "double", images, batch_size=1, concurrency=3, most=1, tell=open_gate
+    )
+    assert len(await asyncio.wait_for(taken, 5)) == 1
+    assert len(inference.requests) <= 4
+    if not ask.is_blocking:
+        await asyncio.wait_for(inference.cancelled.wait(), 5)
+
+
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": 1, "concurrency": 0}])
 async def test_batches_need_a_size(ask: Any, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1, not 0"):

@@ -182,7 +182,9 @@ async def test_the_deadline_cancels_the_method(raising: Raising, kind: str) -> N
     await asyncio.wait_for(raising.cancelled.wait(), 2)
 
 
-async def test_a_status_that_the_method_chose_itself_stays(raising: Raising) -> None:
+async def test_a_status_that_the_method_chose_itself_stays(
+    raising: Raising, caplog: pytest.LogCaptureFixture
+) -> None:
     async def abort(context: Any) -> None:
         await context.abort(grpc.StatusCode.ALREADY_EXISTS, "twice")
 
@@ -191,6 +193,7 @@ async def test_a_status_that_the_method_chose_itself_stays(raising: Raising) -> 
     assert type(error) is KofnError
     assert (error.status, str(error)) == (grpc.StatusCode.ALREADY_EXISTS, "twice")
     assert error.reason == "already-exists"
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("letter", ["x", "%", "ä", "\n", "𝕏"])
