@@ -1,0 +1,43 @@
+"""Fully connected network: the smallest base model, for digits and for tests."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from models.networks.normalise import Normalise
+
+
+class Mlp(nn.Module):
+    """Flatten, then linear layers with ReLU between them.
+
+    Args:
+        input_shape: (c, h, w) of one image.
+        classes: length of the logits.
+        hidden: widths of the hidden layers; none gives logistic regression.
+        mean, std: normalisation constants, one a channel or one for all.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        classes: int,
+        hidden: Sequence[int] = (128,),
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.5,),
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(input_shape[0], mean, std)
+        widths = (math.prod(input_shape), *hidden)
+        if min(widths) < 1:
+            raise ValueError(f"Argument 'hidden' must have widths of at least 1, not {hidden}.")
+        layers: list[nn.Module] = []
+        for width, following in pairwise(widths):
+            layers += [nn.Linear(width, following), nn.ReLU()]
+        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[b, c, h, w] in 0..1 to logits [b, classes]."""
+        logits: Tensor = self.layers(self.normalise(images))
+        return logits

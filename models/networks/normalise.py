@@ -1,0 +1,42 @@
+"""The first layer of every network here: images in 0..1 to zero mean and unit deviation.
+
+The constants are buffers, so they travel in the exported program and clients need not know them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std, channel by channel.
+
+    Args:
+        channels: of the images.
+        mean, std: one number a channel, or one for all; std above 0.
+
+    Raises:
+        ValueError: another number of constants, or a deviation that is not above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) not in (1, channels):
+                raise ValueError(
+                    f"Argument {name!r} must have 1 or {channels} numbers, not {len(values)}."
+                )
+            constants = torch.tensor(list(values), dtype=torch.float32)
+            self.register_buffer(
+                name, constants.expand(channels).reshape(1, channels, 1, 1).clone()
+            )
+        if min(std) <= 0:
+            raise ValueError(f"Argument 'std' must be above 0, not {min(std)}.")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[b, c, h, w] to [b, c, h, w]."""
+        return (images - self.mean) / self.std
