@@ -24,11 +24,19 @@ async def echo(request: bytes, context: object) -> bytes:
     return request
 
 
+async def wait(request: bytes, context: object) -> bytes:
+    await asyncio.wait_for(asyncio.Event().wait(), 20)
+    return request
+
+
 @asynccontextmanager
 async def echoing(tls: Tls | None = None) -> AsyncIterator[str]:
     """A server that echoes; gives its address."""
     server = channels.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers = {
+        "Echo": grpc.unary_unary_rpc_method_handler(echo),
+        "Wait": grpc.unary_unary_rpc_method_handler(wait),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.E", handlers),))
     port = channels.listen(server, "127.0.0.1:0", tls)
     await server.start()
@@ -137,6 +145,14 @@ async def test_a_peer_that_stopped_is_missed_within_seconds(
             await channel.unary_unary("/a/b")(b"", timeout=15)
     assert isinstance(from_rpc_error(caught.value), Unavailable)
     assert monotonic() - began < 8  # about 2 s on an idle machine; the default is 61 s
+
+
+async def test_pings_without_data_are_let_through() -> None:
+    """A server that counts them as an attack hangs up on a waiting caller after 5 s."""
+    async with echoing() as address, channels.worker_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/test.E/Wait")(b"", timeout=6.5)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_tls_hides_and_names_the_server(certificates: dict[str, Tls]) -> None:
