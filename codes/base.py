@@ -1,0 +1,306 @@
+"""What a code is: the roles of its slots, an encode, and a decode.
+
+A query's way leads through here twice: the master encodes k queries into n shards, and decodes the
+k answers from the results of whichever slots responded. Public methods check their arguments once
+and call the mathematics of the concrete code. Nothing here knows workers, programs or time.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import index
+from typing import ClassVar, Literal, NoReturn, TypeVar, final
+
+import numpy as np
+from jaxtyping import Float, Float64
+from numpy.typing import NDArray
+from torch import Tensor
+
+MOST_SLOTS = 256  # slots go to distinct workers; matrices beyond this size are a slip of the pen
+SETS_KEPT = 4096  # responder sets remembered by a code: all of them for n = 12
+
+K = TypeVar("K")
+V = TypeVar("V")
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+
+class NotRecoverable(ValueError):
+    """The responders do not give the wanted answers; nothing was decoded.
+
+    Attributes:
+        slots: the responders, sorted.
+        lost_answers: the wanted answers that they do not give.
+        needed: how many slots always suffice.
+    """
+
+    def __init__(self, slots: Sequence[int], lost_answers: Sequence[int], needed: int) -> None:
+        self.slots, self.lost_answers, self.needed = tuple(slots), tuple(lost_answers), needed
+        super().__init__(
+            f"Slots {self.slots} do not give answers {self.lost_answers}; "
+            f"any {needed} slots give all answers."
+        )
+
+    def __reduce__(self) -> tuple[type["NotRecoverable"], tuple[object, ...]]:
+        return type(self), (self.slots, self.lost_answers, self.needed)
+
+
+@dataclass(frozen=True)
+class ExactCase:
+    """Where decode after encode must give the uncoded answers: what a check holds a code to.
+
+    Attributes:
+        program: of the slots: any function of one query, or a linear one.
+        groups: the coding groups, as the rows of a matrix [b, k]: query j of such a group is
+            sum_b groups[b][j] c_b for some c. The identity stands for every group.
+        needs: how many responders.
+        says: the same in words.
+    """
+
+    program: Literal["any", "linear"]
+    groups: tuple[tuple[float, ...], ...]
+    needs: int
+    says: str
+
+
+class Code(ABC):
+    """k answers from any large enough set of n slots. Concrete codes are final frozen dataclasses.
+
+    Attributes:
+        name: in the registry; `summary`: one line; `source`: key into docs/refs.bib or "".
+        exact: answers equal the uncoded ones for every program, or only estimate them.
+        k: answers in a coding group.
+        n: slots, that is shards sent to distinct workers.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str] = ""
+    exact: ClassVar[bool]
+    k: int
+    n: int
+
+    @property
+    def q(self) -> int:
+        """Queries in a group: k for codes over queries."""
+        return self.k
+
+    @property
+    @abstractmethod
+    def recovery_threshold(self) -> int:
+        """Smallest number such that any that many slots give all k answers."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What each slot runs, by name; length n."""
+        return ("base",) * self.n
+
+    @property
+    @abstractmethod
+    def own_slots(self) -> tuple[tuple[int, ...], ...]:
+        """Per answer: the slots whose result is that answer, untouched. Length k."""
+
+    @property
+    def exact_case(self) -> ExactCase:
+        """What must be exact; of an approximate code a special case. See `codes.contract`."""
+        if not self.exact:
+            raise NotImplementedError(f"{self!r} must declare where it is exact.")
+        says = f"every program, from any {self.recovery_threshold} slots"
+        return ExactCase("any", identity_rows(self.k), self.recovery_threshold, says)
+
+    @final
+    def encode(self, queries: Float[Tensor, "g q *query"]) -> list[Float[Tensor, " g *query"]]:
+        """Make the n shards of g coding groups.
+
+        Args:
+            queries: floating point, of any device; left as they are.
+
+        Returns:
+            n contiguous tensors of the same dtype and device, one a slot. They may share memory
+            with each other and with the queries: read only.
+
+        Raises:
+            ValueError: not g >= 1 groups of q queries, or not floating point.
+        """
+        shape = queries.shape
+        if len(shape) < 2 or shape[1] != self.q or shape[0] < 1:
+            raise ValueError(
+                f"Argument 'queries' must have the shape [g >= 1, q = {self.q}, *query], "
+                f"not {list(shape)}."
+            )
+        if not queries.is_floating_point():
+            raise ValueError(f"Argument 'queries' must be floating point, not {queries.dtype}.")
+        return self._encode(queries)
+
+    @final
+    def gain(self, slots: Sequence[int]) -> Float64[np.ndarray, " k"]:
+        """What these responders are worth, per answer.
+
+        Returns:
+            1 where an own slot is among them; else the 2-norm of the decoder's row, by which
+            noise of the results grows; inf where the answer cannot be had.
+
+        Raises:
+            ValueError: a slot is out of range or named twice, or there is none.
+        """
+        return self._known_gain(self._sorted(slots)).copy()
+
+    @final
+    def recoverable(self, slots: Sequence[int]) -> bool:
+        """Whether these responders give all k answers."""
+        return bool(np.isfinite(self._known_gain(self._sorted(slots))).all())
+
+    @final
+    def expected_error(self, slots: Sequence[int]) -> Float64[np.ndarray, " k"] | None:
+        """How wrong decoded answers will be, per answer, as far as the code can tell.
+
+        Returns:
+            Expected squared error over the variance of the answers: 0 for own and exact answers,
+            1 for a guess no better than the mean, inf where nothing is decoded. None: unknown.
+        """
+        return self._expected_error(self._sorted(slots))
+
+    @final
+    def decode(
+        self,
+        results: Sequence[Float[Tensor, " g *answer"]],
+        slots: Sequence[int],
+        answers: Sequence[int] | None = None,
+    ) -> Float[Tensor, "g a *answer"]:
+        """Get answers from the results of the slots that responded.
+
+        Args:
+            results: one a slot, all of one shape, dtype and device; left as they are.
+            slots: `results[i]` is of `slots[i]`; any order.
+            answers: the wanted ones, in the order wanted; all k by default. Only these need be
+                decodable.
+
+        Returns:
+            A tensor of its own memory. Own answers are copies bit for bit.
+
+        Raises:
+            NotRecoverable: a wanted answer cannot be had from these slots.
+            ValueError: slots or answers out of range or twice, shapes that differ, or a result
+                that is not finite where it would be multiplied: the message names the slot.
+        """
+        given = tuple(slots)
+        ordered = self._sorted(given)
+        if len(results) != len(ordered):
+            raise ValueError(
+                f"Argument 'results' must have one result a slot, {len(ordered)}, "
+                f"not {len(results)}."
+            )
+        if given != ordered:
+            by_slot = dict(zip(map(index, given), results, strict=True))
+            results = [by_slot[slot] for slot in ordered]
+        first = results[0]
+        shape, dtype = first.shape, first.dtype
+        for slot, result in zip(ordered, results, strict=True):
+            if result.shape != shape or result.dtype != dtype:
+                raise ValueError(
+                    f"Result of slot {slot} must be {dtype} {list(shape)} as the first is, "
+                    f"not {result.dtype} {list(result.shape)}."
+                )
+        if not shape or shape[0] < 1 or not first.is_floating_point():
+            raise ValueError(
+                f"Argument 'results' must be floating point [g >= 1, *answer], "
+                f"not {dtype} {list(shape)}."
+            )
+        wanted = self._all_answers if answers is None else self._checked_answers(answers)
+        gain = self._known_gain(ordered)
+        lost = [j for j in wanted if gain[j] == np.inf]
+        if lost:
+            raise NotRecoverable(ordered, lost, self.recovery_threshold)
+        return self._decode(results, ordered, wanted)
+
+    # What a concrete code implements; arguments are checked and slots sorted.
+
+    @abstractmethod
+    def _encode(self, queries: Tensor) -> list[Tensor]: ...
+
+    @abstractmethod
+    def _gain(self, slots: tuple[int, ...]) -> Vector: ...
+
+    @abstractmethod
+    def _decode(
+        self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]
+    ) -> Tensor: ...
+
+    def _expected_error(self, slots: tuple[int, ...]) -> Vector | None:
+        if not self.exact:
+            return None
+        return np.where(np.isfinite(self._known_gain(slots)), 0.0, np.inf)
+
+    # Checks and what is remembered of them.
+
+    def _sorted(self, slots: Sequence[int]) -> tuple[int, ...]:
+        ordered = tuple(sorted(map(index, slots)))
+        if not ordered:
+            raise ValueError("Argument 'slots' must name at least 1 slot, not 0.")
+        if ordered[0] < 0 or ordered[-1] >= self.n or len(set(ordered)) != len(ordered):
+            _refuse("slots", ordered, self.n)
+        return ordered
+
+    def _checked_answers(self, answers: Sequence[int]) -> tuple[int, ...]:
+        wanted = tuple(map(index, answers))
+        if not wanted:
+            raise ValueError("Argument 'answers' must name at least 1 answer, not 0.")
+        if min(wanted) < 0 or max(wanted) >= self.k or len(set(wanted)) != len(wanted):
+            _refuse("answers", wanted, self.k)
+        return wanted
+
+    @cached_property
+    def _all_answers(self) -> tuple[int, ...]:
+        return tuple(range(self.k))
+
+    @cached_property
+    def _gains(self) -> dict[tuple[int, ...], Vector]:
+        """Gains of responder sets seen; shared by threads, and at worst computed twice."""
+        return {}
+
+    def _known_gain(self, slots: tuple[int, ...]) -> Vector:
+        known = self._gains.get(slots)
+        if known is None:
+            known = self._gain(slots)
+            known.flags.writeable = False
+            remember(self._gains, slots, known)
+        return known
+
+
+def remember(kept: dict[K, V], key: K, value: V) -> None:
+    """Keep a value in a bounded dictionary: a full one starts anew."""
+    if len(kept) >= SETS_KEPT:
+        kept.clear()
+    kept[key] = value
+
+
+def identity_rows(k: int) -> tuple[tuple[float, ...], ...]:
+    """The rows of the identity [k, k], as `ExactCase.groups` has them."""
+    return tuple(tuple(float(i == j) for j in range(k)) for i in range(k))
+
+
+def check_size(argument: str, value: int, at_least: int, meaning: str = "") -> None:
+    """Check k or n against its limits.
+
+    Raises:
+        ValueError: naming argument, requirement and value.
+    """
+    if type(value) is not int:
+        raise ValueError(f"Argument '{argument}' must be a whole number, not {value!r}.")
+    if value < at_least:
+        least = f"{meaning} = {at_least}" if meaning else f"{at_least}"
+        raise ValueError(f"Argument '{argument}' must be at least {least}, not {value}.")
+    if value > MOST_SLOTS:
+        raise ValueError(f"Argument '{argument}' must be at most {MOST_SLOTS}, not {value}.")
+
+
+def _refuse(argument: str, values: tuple[int, ...], limit: int) -> NoReturn:
+    what = argument.removesuffix("s")
+    for value in values:
+        if not 0 <= value < limit:
+            raise ValueError(
+                f"Argument '{argument}' must name {argument} 0 to {limit - 1}, not {what} {value}."
+            )
+    twice = next(value for value in values if values.count(value) > 1)
+    raise ValueError(f"Argument '{argument}' must name each {what} once, not {what} {twice} twice.")

@@ -1,0 +1,244 @@
+"""Codes that are a matrix: shards = G · queries, answers = D · results.
+
+`LinearCode` asks for the generator matrix and for a decoder per set of responders; everything
+about tensors is here, once. Matrices are float64 and cast at use; half precision accumulates in
+float32. What needs no arithmetic gets none: a shard that is a query and a result that is an answer
+are copied, and coefficients that are zero multiply nothing.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from codes.base import Code, Matrix, Vector, remember
+
+RESIDUAL_LIMIT = 1e-6  # |D G - I| beyond it is no decoder: float64 has lost 10 of its 16 digits
+HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Rows of a matrix that share their non-zero columns, ready to multiply."""
+
+    rows: tuple[int, ...]  # where the products go
+    columns: tuple[int, ...]  # what they are made from
+    matrix: Tensor  # [rows, columns], of the dtype and device of the product
+    bias: Tensor | None = None  # [rows, 1, entries of an answer]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How each row of a product comes about: copied, or from a mix."""
+
+    copies: tuple[tuple[int, int], ...]  # (row, column)
+    mixes: tuple[Mix, ...]
+
+
+class LinearCode(Code):
+    """A code given by its generator matrix and its decoders."""
+
+    @abstractmethod
+    def _generator(self) -> Float64[np.ndarray, "n k"]:
+        """The generator matrix; asked once. A row that is a unit vector makes an own slot."""
+
+    @abstractmethod
+    def _decoder(self, slots: tuple[int, ...]) -> Float64[np.ndarray, "k s"]:
+        """The decoder of sorted responders; a row of NaN where an answer cannot be decoded.
+
+        Rows of answers with an own slot among the responders are not read.
+        """
+
+    def _bias(self, slots: tuple[int, ...]) -> Float64[np.ndarray, " k *answer"] | None:
+        """What an affine decoder adds; nothing, for a linear one."""
+        return None
+
+    @final
+    @cached_property
+    def generator(self) -> Float64[np.ndarray, "n k"]:
+        """The generator matrix, read-only."""
+        generator = np.array(self._generator(), np.float64)
+        if generator.shape != (self.n, self.k) or not np.isfinite(generator).all():
+            raise ValueError(
+                f"The generator of {self!r} must be finite [n = {self.n}, k = {self.k}], "
+                f"not {list(generator.shape)}."
+            )
+        generator.flags.writeable = False
+        return generator
+
+    @final
+    def decoder(self, slots: Sequence[int]) -> Float64[np.ndarray, "k s"]:
+        """The decoder matrix of a set of responders, columns in ascending order of slots.
+
+        Returns:
+            Unit rows for own answers, rows of NaN for answers that cannot be decoded.
+        """
+        return self._solution(self._sorted(slots)).copy()
+
+    @cached_property
+    def own_slots(self) -> tuple[tuple[int, ...], ...]:
+        """Slots whose row of the generator is a unit vector, by its column."""
+        own: list[list[int]] = [[] for _ in range(self.k)]
+        for slot, row in enumerate(self.generator):
+            (columns,) = np.nonzero(row)
+            if len(columns) == 1 and row[columns[0]] == 1.0:
+                own[int(columns[0])].append(slot)
+        return tuple(map(tuple, own))
+
+    def _encode(self, queries: Tensor) -> list[Tensor]:
+        stacked = queries.transpose(0, 1).contiguous()  # [k, g, *query]: one copy for all shards
+        rows = stacked.unbind(0)
+        recipe = self._encoding(stacked.dtype, stacked.device)
+        return _follow(recipe, rows, self.n, stacked)
+
+    def _gain(self, slots: tuple[int, ...]) -> Vector:
+        gain: Vector = np.linalg.norm(self._solution(slots), axis=1)
+        gain[np.isnan(gain)] = np.inf
+        return gain
+
+    def _decode(
+        self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]
+    ) -> Tensor:
+        first = results[0]
+        recipe = self._decoding(slots, answers, first)
+        made = _follow(recipe, results, len(answers))
+        for mix in recipe.mixes:
+            # One sum tells: what is not finite among the factors is not finite in the products.
+            if not all(isfinite(made[row].sum().item()) for row in mix.rows):
+                _name_the_slot([(slots[column], results[column]) for column in mix.columns])
+        return torch.stack(made, 1)
+
+    # What is computed once.
+
+    @cached_property
+    def _solutions(self) -> dict[tuple[int, ...], Matrix]:
+        """Decoders of responder sets seen, read-only; shared by threads."""
+        return {}
+
+    @cached_property
+    def _recipes(self) -> dict[object, Recipe]:
+        """Decoders and the generator as they are applied; shared by threads."""
+        return {}
+
+    def _solution(self, slots: tuple[int, ...]) -> Matrix:
+        known = self._solutions.get(slots)
+        if known is None:
+            known = np.array(self._decoder(slots), np.float64)
+            for answer, own in enumerate(self.own_slots):
+                here = [slots.index(slot) for slot in own if slot in slots]
+                if here:
+                    known[answer] = 0.0
+                    known[answer, here[0]] = 1.0
+            known.flags.writeable = False
+            remember(self._solutions, slots, known)
+        return known
+
+    def _encoding(self, dtype: torch.dtype, device: torch.device) -> Recipe:
+        key = (dtype, device)
+        recipe = self._recipes.get(key)
+        if recipe is None:
+            copies = {slot: j for j, own in enumerate(self.own_slots) for slot in own}
+            recipe = _recipe(self.generator, copies, None, dtype, device)
+            remember(self._recipes, key, recipe)
+        return recipe
+
+    def _decoding(self, slots: tuple[int, ...], answers: tuple[int, ...], like: Tensor) -> Recipe:
+        key = (slots, answers, like.dtype, like.device)
+        recipe = self._recipes.get(key)
+        if recipe is None:
+            copies = {}
+            for row, answer in enumerate(answers):
+                here = [slot for slot in self.own_slots[answer] if slot in slots]
+                if here:
+                    copies[row] = slots.index(here[0])
+            rows = list(answers)
+            bias = self._bias(slots)
+            recipe = _recipe(
+                self._solution(slots)[rows], copies, None if bias is None else bias[rows],
+                like.dtype, like.device,
+            )  # fmt: skip
+            remember(self._recipes, key, recipe)
+        return recipe
+
+
+class MDSCode(LinearCode):
+    """A linear code that decodes by least squares: any k slots whose rows are independent.
+
+    Fewer slots than k, or dependent ones, give own answers only. Decoders come from a QR
+    factorisation and are checked before they are used.
+    """
+
+    @final
+    def _decoder(self, slots: tuple[int, ...]) -> Matrix:
+        decoder = np.full((self.k, len(slots)), np.nan)
+        if len(slots) < self.k:
+            return decoder
+        rows = self.generator[list(slots)]
+        q, r = np.linalg.qr(rows)
+        try:
+            solved: Matrix = np.linalg.solve(r, q.T)
+        except np.linalg.LinAlgError:  # dependent rows, to the last bit
+            return decoder
+        with np.errstate(all="ignore"):  # nearly dependent rows overflow, and fail the check
+            is_right = np.abs(solved @ rows - np.eye(self.k)).max() <= RESIDUAL_LIMIT
+        return solved if is_right else decoder
+
+
+def _recipe(
+    matrix: Matrix,
+    copies: dict[int, int],
+    bias: np.ndarray | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Recipe:
+    dtype = torch.float32 if dtype in HALF else dtype
+    supports: dict[tuple[int, ...], list[int]] = {}
+    for row, coefficients in enumerate(matrix):
+        if row not in copies:
+            columns = tuple(int(column) for column in np.nonzero(coefficients)[0])
+            supports.setdefault(columns or (0,), []).append(row)
+    mixes = []
+    for columns, rows in supports.items():
+        part = torch.from_numpy(matrix[np.ix_(rows, columns)]).to(device, dtype)
+        added = None
+        if bias is not None:
+            added = torch.from_numpy(bias[rows]).to(device, dtype).reshape(len(rows), 1, -1)
+        mixes.append(Mix(tuple(rows), columns, part, added))
+    return Recipe(tuple(copies.items()), tuple(mixes))
+
+
+def _follow(
+    recipe: Recipe, given: Sequence[Tensor], rows: int, stacked: Tensor | None = None
+) -> list[Tensor]:
+    """Make `rows` tensors from the given ones [g, *x]; `stacked` is these in one tensor."""
+    made: list[Tensor] = [given[0]] * rows
+    for row, column in recipe.copies:
+        made[row] = given[column]
+    for mix in recipe.mixes:
+        if stacked is None or len(mix.columns) < len(given):
+            factors = torch.stack([given[column] for column in mix.columns])
+        else:
+            factors = stacked
+        shape, dtype = factors.shape[1:], factors.dtype
+        flat = factors.reshape(len(mix.columns), -1).to(mix.matrix.dtype)
+        product = torch.mm(mix.matrix, flat)
+        if mix.bias is not None:
+            product = product.view(len(mix.rows), shape[0], -1) + mix.bias
+        products = product.view(len(mix.rows), *shape).to(dtype).unbind(0)
+        for row, tensor in zip(mix.rows, products, strict=True):
+            made[row] = tensor
+    return made
+
+
+def _name_the_slot(used: list[tuple[int, Tensor]]) -> None:
+    """Refuse a result that is not finite; a product may also have grown beyond its dtype."""
+    for slot, result in used:
+        if not torch.isfinite(result).all():
+            raise ValueError(f"Result of slot {slot} must be finite to be decoded from.")
