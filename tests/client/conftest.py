@@ -19,6 +19,7 @@ from kofn.wire import (
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.errors import ErrorInterceptor, KofnError, NotFound
 from kofn.wire.tensors import input_array, output_tensor
+from support.until import until
 
 SOURCES = np.array([1, 2, 0], np.uint8)  # of rows 0, 1, 2, 0, 1, ...
 QUICK = kofn.Retry(attempts=4, first_pause_s=0.01, longest_pause_s=0.02)
@@ -222,7 +223,8 @@ class Master:
 
 @pytest.fixture
 async def start_master() -> AsyncIterator[Callable[..., Awaitable[Master]]]:
-    """Starts masters, at an address or a free one; stops them in the end."""
+    """Starts masters, at an address or a free one; stops them in the end, calls and all."""
+    before = asyncio.all_tasks()
     started: list[Master] = []
 
     async def start(address: str = "127.0.0.1:0") -> Master:
@@ -234,6 +236,7 @@ async def start_master() -> AsyncIterator[Callable[..., Awaitable[Master]]]:
     yield start
     for master in started:
         await master.stop()
+    await until(lambda: asyncio.all_tasks() <= before | {asyncio.current_task()})
 
 
 @pytest.fixture

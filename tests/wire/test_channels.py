@@ -4,7 +4,7 @@ import asyncio
 import platform
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -15,6 +15,7 @@ import pytest
 from kofn.wire import channels
 from kofn.wire.channels import Tls
 from kofn.wire.errors import Unavailable, from_rpc_error
+from support.until import until
 
 OPENSSL_S = 20.0
 BIG = 20 * 2**20  # bytes; gRPC's own limit is 4 MiB
@@ -31,7 +32,8 @@ async def wait(request: bytes, context: object) -> bytes:
 
 @asynccontextmanager
 async def echoing(tls: Tls | None = None) -> AsyncIterator[str]:
-    """A server that echoes; gives its address."""
+    """A server that echoes; gives its address. Its calls have ended when it has."""
+    before = asyncio.all_tasks()
     server = channels.server()
     handlers = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo),
@@ -44,6 +46,7 @@ async def echoing(tls: Tls | None = None) -> AsyncIterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(None)
+        await until(lambda: asyncio.all_tasks() <= before)
 
 
 async def ask(address: str, tls: Tls | None = None, message: bytes = b"hello") -> bytes:
@@ -128,19 +131,15 @@ async def test_two_servers_cannot_share_a_port() -> None:
 
 @pytest.mark.parametrize("make", [channels.client_channel, channels.worker_channel])
 async def test_a_peer_that_stopped_is_missed_within_seconds(
-    make: Callable[[str], grpc.aio.Channel],
+    make: Callable[[str], grpc.aio.Channel], start_peer: Callable[..., Awaitable[str]]
 ) -> None:
     async def freeze(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # HTTP/2 settings and their acknowledgement; then nothing, not even answers to pings.
-        writer.write(b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0")
-        while await reader.read(1000):
+        while await reader.read(1000):  # nothing comes back, not even answers to pings
             pass
-        writer.close()
 
+    address = await start_peer(freeze)
     began = monotonic()
-    server = await asyncio.start_server(freeze, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, make(f"127.0.0.1:{port}") as channel:
+    async with make(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/a/b")(b"", timeout=15)
     assert isinstance(from_rpc_error(caught.value), Unavailable)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import pickle
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -29,6 +29,7 @@ from kofn.wire.errors import (
     from_rpc_error,
     from_status,
 )
+from support.until import until
 
 CLASSES = [
     InvalidArgument,
@@ -84,7 +85,8 @@ class Raising:
 
 @pytest.fixture
 async def raising() -> AsyncIterator[Raising]:
-    """The service, listening; `.channel` leads to it."""
+    """The service, listening; `.channel` leads to it. Its calls have ended when it has."""
+    before = asyncio.all_tasks()
     service = Raising()
     handlers = {
         kind: getattr(grpc, f"{kind}_rpc_method_handler")(getattr(service, kind)) for kind in KINDS
@@ -99,6 +101,7 @@ async def raising() -> AsyncIterator[Raising]:
             yield service
     finally:
         await server.stop(None)
+        await until(lambda: asyncio.all_tasks() <= before | {asyncio.current_task()})
 
 
 async def call(service: Raising, kind: str, timeout_s: float = 5.0) -> list[bytes]:
@@ -231,19 +234,14 @@ async def test_nobody_there_is_not_connected(raising: Raising) -> None:
     assert (type(error), error.reason) == (Unavailable, NOT_CONNECTED)
 
 
-async def test_a_connection_that_broke_on_the_way_is_lost() -> None:
+async def test_a_connection_that_broke_on_the_way_is_lost(
+    start_peer: Callable[..., Awaitable[str]],
+) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
-        # Settings and their acknowledgement of HTTP/2: the client holds the connection for good.
-        writer.write(b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0")
-        await writer.drain()
         while b"/a/b" not in (seen := await reader.read(1000)) and seen:
             pass
-        writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, channels.worker_channel(f"127.0.0.1:{port}") as channel:
+    async with channels.worker_channel(await start_peer(hang_up)) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/a/b")(b"", timeout=5)
     error = from_rpc_error(caught.value)
