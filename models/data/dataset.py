@@ -83,13 +83,16 @@ def scaled(pixels: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(torch.float32).div_(255)
 
 
-def divided(whole: DataSet, split: Split, seed: int = SPLIT_SEED) -> DataSet:
+def divided(
+    whole: DataSet, split: Split, seed: int = SPLIT_SEED, share: float = TEST_SHARE
+) -> DataSet:
     """A fixed share of data that come in one piece: the same share of every class is for testing.
 
     Args:
         whole: all of it.
         split: "train" and "test" share no image and together are "all".
         seed: of the choice.
+        share: how much is for testing.
     """
     if split == "all":
         return whole
@@ -99,7 +102,7 @@ def divided(whole: DataSet, split: Split, seed: int = SPLIT_SEED) -> DataSet:
     for_test = torch.zeros(len(order), dtype=torch.bool)
     for stratum in sorted(set(strata.tolist())):
         members = (strata == stratum).nonzero().flatten()
-        for_test[order[members[: round(len(members) * TEST_SHARE)]]] = True
+        for_test[order[members[: round(len(members) * share)]]] = True
     chosen = (for_test if split == "test" else ~for_test).nonzero().flatten()
     if len(chosen) == 0:
         raise DataError(f"{whole.name}: too few images to have any for {split!r}.")

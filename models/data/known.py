@@ -64,10 +64,30 @@ IDX_FILES: dict[str, dict[str, str]] = {  # file -> SHA-256
     },
 }
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
-CLOTHES = tuple(
-    "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
+CLOTHES = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
 )
-CIFAR_CLASSES = tuple("airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck".split(","))
+CIFAR_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 DIGITS = tuple(str(digit) for digit in range(10))
 
 CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"

@@ -1,0 +1,264 @@
+"""Trains base models: the network whose answers the cluster serves, on a labelled data set.
+
+Images are normalised inside the network, by constants taken from the training images. Epochs are
+selected on a validation split of the training data; the test set is looked at once, afterwards.
+Does not draw progress and does not choose recipes for learned codes.
+"""
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from models import data, networks
+from models.cards import Card, proportion
+from models.data import DataSet
+from models.data.dataset import divided
+from models.programs import content_hash, export_program
+from models.store import Store
+from training.images import constants, varied
+from training.loop import Progress, Recipe, fit, seeded
+
+VALIDATION_SHARE = 0.1
+VALIDATION_SEED = 10
+EXAMPLES = 500_000  # how many a run looks at by default: 9 epochs of MNIST
+FEWEST_EPOCHS, MOST_EPOCHS = 8, 60
+SCORED_AT_ONCE = 1000  # images of a forward pass without gradients
+
+
+@dataclass(frozen=True)
+class BaseRecipe(Recipe):
+    """A recipe with what is done to training images.
+
+    Attributes:
+        shift_pixels: move each image by up to this many pixels either way.
+        flip: mirror half of the images; not for digits.
+    """
+
+    shift_pixels: int = 0
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained base model: the module, its program and its card."""
+
+    module: nn.Module
+    archive: bytes
+    card: Card
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train.
+
+    Attributes:
+        dataset: a name or path that `models.data.load` takes; it must have labels.
+        network: a name in `models.networks.REGISTRY`.
+        name: of the model; default dataset-network.
+        options: of the network, such as {"width": 16}.
+        seed: of weights, order and noise.
+        epochs: at most; by default as many as make half a million examples.
+        recipe: fields of `BaseRecipe` that differ from the defaults.
+    """
+
+    dataset: str
+    network: str
+    name: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    epochs: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train_base(
+    dataset: str,
+    network: str,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
+    record: Path | None = None,
+    **choices: Any,
+) -> tuple[nn.Module, Card]:
+    """Train a network on a data set.
+
+    Args:
+        dataset, network, choices: of a `Plan`: epochs, seed, name, options, recipe.
+        progress, device, record: as of `train`.
+
+    Returns:
+        The module, in evaluation mode on the CPU, and its card.
+
+    Raises:
+        The errors of `train`.
+    """
+    plan = Plan(dataset, network, **choices)
+    trained = train(plan, progress=progress, device=device, record=record)
+    return trained.module, trained.card
+
+
+def train_and_store(
+    dataset: str,
+    network: str,
+    *,
+    store: Store | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
+    record: Path | None = None,
+    **choices: Any,
+) -> Card:
+    """Train a network and keep its program, weights and card.
+
+    Args:
+        dataset, network, choices: of a `Plan`: epochs, seed, name, options, recipe.
+        store: default the user's own.
+        overwrite: let the name stand for the new model.
+        progress, device, record: as of `train`.
+
+    Raises:
+        NameTaken: the name has another program.
+        The errors of `train`.
+    """
+    plan = Plan(dataset, network, **choices)
+    trained = train(plan, progress=progress, device=device, record=record)
+    (store or Store()).save(
+        trained.card.name,
+        trained.archive,
+        trained.card,
+        weights=trained.module.state_dict(),
+        overwrite=overwrite,
+    )
+    return trained.card
+
+
+def train(
+    plan: Plan,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
+    record: Path | None = None,
+) -> Trained:
+    """Train a network, export it and measure it once on the test set.
+
+    Args:
+        plan: what to train.
+        progress: told where the run stands.
+        device: where to train.
+        record: a new file for one JSON object an epoch.
+
+    Raises:
+        DataError, DataUnavailable: as of `models.data.load`, or there are no labels.
+        ValueError: an unknown network, or a setting out of range.
+        FileExistsError: the record is there already.
+    """
+    whole = data.load(plan.dataset, "train")
+    if not whole.is_labelled:
+        raise data.DataError(f"{plan.dataset}: has no labels to learn from.")
+    learning = divided(whole, "train", VALIDATION_SEED, VALIDATION_SHARE)
+    validation = divided(whole, "test", VALIDATION_SEED, VALIDATION_SHARE)
+    epochs = plan.epochs or _epochs(len(learning.images))
+    recipe = BaseRecipe(**{"epochs": epochs, **plan.recipe})
+    options = {**constants(learning.images), **plan.options}
+    with seeded(plan.seed):
+        module = networks.make(plan.network, whole.input_shape, len(whole.classes), **options)
+        loss_of, score_of = _objectives(module.to(device), learning, validation, recipe, device)
+        fitted = fit(
+            module,
+            loss_of,
+            len(learning.images),
+            score_of,
+            recipe,
+            seed=plan.seed,
+            progress=progress,
+            record=record,
+        )
+    module.cpu()
+    archive = export_program(module, whole.images[:1])
+    test = data.load(plan.dataset, "test")
+    card = Card(
+        name=plan.name or f"{_stem(plan.dataset)}-{plan.network}",
+        hash=content_hash(archive),
+        dataset=plan.dataset,
+        title=whole.title,
+        note=whole.note,
+        dataset_sha256=_digest(whole),
+        network=plan.network,
+        options=options,
+        input_shape=whole.input_shape,
+        classes=whole.classes,
+        metrics={
+            "test_accuracy": proportion(right(module, test), len(test.images)),
+            "validation_accuracy": proportion(right(module, validation), len(validation.images)),
+        },
+        recipe={**asdict(recipe), "epochs_run": fitted.epochs, "best_epoch": fitted.epoch},
+        seed=plan.seed,
+        versions=_versions(),
+        device=_device_name(device),
+        wall_time_s=round(fitted.wall_time_s, 2),
+    )
+    return Trained(module, archive, card)
+
+
+def right(module: nn.Module, dataset: DataSet, device: str = "cpu") -> int:
+    """How many images a module in evaluation mode puts into their true class."""
+    hits = 0
+    with torch.inference_mode():
+        for first in range(0, len(dataset.images), SCORED_AT_ONCE):
+            chosen = slice(first, first + SCORED_AT_ONCE)
+            answers = module(dataset.images[chosen].to(device)).argmax(1).cpu()
+            hits += int((answers == dataset.labels[chosen]).sum())
+    return hits
+
+
+def _objectives(
+    module: nn.Module,
+    learning: DataSet,
+    validation: DataSet,
+    recipe: BaseRecipe,
+    device: str,
+) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
+    """The loss of some training images, and the accuracy on the validation split."""
+    images, labels = learning.images.to(device), learning.labels.to(device)
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        chosen = chosen.to(device)
+        seen = varied(images[chosen], recipe.shift_pixels, recipe.flip)
+        return cross_entropy(module(seen), labels[chosen])
+
+    def score_of() -> float:
+        return right(module, validation, device) / len(validation.images)
+
+    return loss_of, score_of
+
+
+def _epochs(count: int) -> int:
+    return min(max(EXAMPLES // count, FEWEST_EPOCHS), MOST_EPOCHS)
+
+
+def _stem(dataset: str) -> str:
+    return Path(dataset.removeprefix("idx:").partition(",")[0]).name.partition(".")[0]
+
+
+def _digest(dataset: DataSet) -> str:
+    digest = hashlib.sha256(dataset.images.numpy().data)
+    digest.update(dataset.labels.numpy().data)
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = {package: version(package) for package in ("kofn", "numpy", "torch")}
+    return {"python": platform.python_version(), **packages}
+
+
+def _device_name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

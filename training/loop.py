@@ -1,0 +1,222 @@
+"""One training loop for everything that is learned: seeded, best weights kept, early stop.
+
+What is learned is two functions, a loss for some training examples and a score to select by; the
+loop draws the order, steps the optimiser, reports and records. It reads no data and draws nothing
+on a screen. Scores come from a validation split, never from the test set.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+REPORT_EVERY_S = 0.2  # often enough for a progress bar
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to learn.
+
+    Attributes:
+        epochs: at most this many passes over the training examples.
+        batch_size: examples a step.
+        learning_rate: the highest of a one-cycle schedule.
+        weight_decay: of AdamW.
+        patience: stop after this many epochs without a better score.
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    patience: int = 15
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"Argument {name!r} must be at least 1, not {getattr(self, name)}."
+                )
+        if not (self.learning_rate > 0 and self.weight_decay >= 0):
+            raise ValueError(
+                "Argument 'learning_rate' must be above 0 and 'weight_decay' not below, "
+                f"not {self.learning_rate} and {self.weight_decay}."
+            )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; handed to the caller now and then, and at the end of every epoch."""
+
+    epoch: int  # from 1
+    epochs: int
+    done: float  # share of all steps, were every epoch to run
+    loss: float  # mean of this epoch so far
+    score: float | None  # at the last epoch's end
+    elapsed_s: float
+    eta_s: float  # until every epoch has run; an early stop is sooner
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The outcome: the module has the weights of the best epoch."""
+
+    epoch: int
+    score: float
+    epochs: int  # that ran
+    wall_time_s: float
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw weights and noise from this seed, deterministically; the caller's state comes back."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        # Some CUDA kernels have no deterministic form: then torch says so and goes on.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+def fit(
+    module: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    count: int,
+    score_of: Callable[[], float],
+    recipe: Recipe,
+    *,
+    seed: int,
+    progress: Callable[[Progress], None] | None = None,
+    record: Path | None = None,
+) -> Fitted:
+    """Train a module in place.
+
+    Args:
+        module: what is learned; in training mode while `loss_of` runs, in evaluation mode while
+            `score_of` does, and afterwards.
+        loss_of: positions int64 [b] among the training examples to a scalar loss.
+        count: how many training examples there are.
+        score_of: of the module as it is; higher is better. Called once an epoch.
+        recipe: how long and how fast.
+        seed: of the order of the examples.
+        progress: told where the run stands.
+        record: a new file for one JSON object an epoch.
+
+    Raises:
+        FileExistsError: the record is there already; a run never overwrites another's.
+        FloatingPointError: the loss is no longer a number.
+    """
+    if record is not None:
+        record.touch(exist_ok=False)
+    teller = _Teller(recipe, math.ceil(count / recipe.batch_size), progress)
+    generator = torch.Generator().manual_seed(seed)
+    descent = _Descent(module, loss_of, recipe, teller)
+    best = Fitted(0, -math.inf, 0, 0.0)
+    weights = copy.deepcopy(module.state_dict())
+    for epoch in range(1, recipe.epochs + 1):
+        module.train()
+        loss = descent.epoch(epoch, torch.randperm(count, generator=generator))
+        module.eval()
+        score = score_of()
+        if score > best.score:
+            best = Fitted(epoch, score, epoch, 0.0)
+            weights = copy.deepcopy(module.state_dict())
+        teller.score = score
+        teller.tell(epoch, teller.steps, loss)
+        if record is not None:
+            _append(record, epoch, loss, score, teller.elapsed_s())
+        if epoch - best.epoch >= recipe.patience:
+            break
+    module.load_state_dict(weights)
+    return Fitted(best.epoch, best.score, epoch, teller.elapsed_s())
+
+
+class _Teller:
+    """Says where a run stands, not more often than is of use."""
+
+    def __init__(
+        self, recipe: Recipe, steps: int, progress: Callable[[Progress], None] | None
+    ) -> None:
+        self.steps = steps  # of an epoch
+        self.score: float | None = None  # at the last epoch's end; set by the loop
+        self._epochs = recipe.epochs
+        self._progress = progress
+        self._start_s = time.monotonic()
+        self._told_s = -math.inf  # when the caller last heard
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._start_s
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """After every step but the last, which the end of the epoch tells."""
+        if step < self.steps and self.elapsed_s() - self._told_s > REPORT_EVERY_S:
+            self.tell(epoch, step, loss)
+
+    def tell(self, epoch: int, step: int, loss: float) -> None:
+        self._told_s = self.elapsed_s()
+        done = ((epoch - 1) * self.steps + step) / (self.steps * self._epochs)
+        eta_s = self._told_s * (1 - done) / done
+        if self._progress is not None:
+            self._progress(
+                Progress(epoch, self._epochs, done, loss, self.score, self._told_s, eta_s)
+            )
+
+
+class _Descent:
+    """The optimiser and its schedule, an epoch at a time."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loss_of: Callable[[Tensor], Tensor],
+        recipe: Recipe,
+        teller: _Teller,
+    ) -> None:
+        self._loss_of = loss_of
+        self._recipe = recipe
+        self._teller = teller
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._optimiser = torch.optim.AdamW(
+            trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser,
+            recipe.learning_rate,
+            total_steps=recipe.epochs * teller.steps,
+        )
+
+    def epoch(self, epoch: int, order: Tensor) -> float:
+        """One pass in this order; the mean loss of its examples."""
+        total, seen = 0.0, 0
+        for step in range(self._teller.steps):
+            chosen = order[step * self._recipe.batch_size :][: self._recipe.batch_size]
+            self._optimiser.zero_grad(set_to_none=True)
+            loss = self._loss_of(chosen)
+            torch.autograd.backward(loss)
+            self._optimiser.step()
+            self._schedule.step()
+            total, seen = total + float(loss.detach()) * len(chosen), seen + len(chosen)
+            self._teller.step(epoch, step + 1, total / seen)
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"The loss is {total} in epoch {epoch}: try a learning rate under "
+                f"{self._recipe.learning_rate}."
+            )
+        return total / seen
+
+
+def _append(record: Path, epoch: int, loss: float, score: float, elapsed_s: float) -> None:
+    line = {"epoch": epoch, "loss": loss, "score": score, "elapsed_s": round(elapsed_s, 3)}
+    with record.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
