@@ -8,8 +8,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from codes.base import Code, ExactCase, NotRecoverable
+from codes.berrut import Berrut
 from codes.parity import Parity
 from codes.replication import Replication
+from codes.spline import Spline
 from codes.uncoded import Uncoded
 
 __all__ = ["REGISTRY", "Code", "ExactCase", "NotRecoverable", "make"]
@@ -20,6 +22,8 @@ REGISTRY: dict[str, type[Code]] = {
         Uncoded,
         Replication,
         Parity,
+        Berrut,
+        Spline,
     )
 }
 

@@ -196,10 +196,10 @@ class Code(ABC):
             results = [by_slot[slot] for slot in ordered]
         first = results[0]
         shape, dtype = first.shape, first.dtype
-        for slot, result in zip(ordered, results, strict=True):
+        for i, result in enumerate(results):
             if result.shape != shape or result.dtype != dtype:
                 raise ValueError(
-                    f"Result of slot {slot} must be {dtype} {list(shape)} as the first is, "
+                    f"Result of slot {ordered[i]} must be {dtype} {list(shape)} as the first is, "
                     f"not {result.dtype} {list(result.shape)}."
                 )
         if not shape or shape[0] < 1 or not first.is_floating_point():
@@ -208,10 +208,12 @@ class Code(ABC):
                 f"not {dtype} {list(shape)}."
             )
         wanted = self._all_answers if answers is None else self._checked_answers(answers)
-        gain = self._known_gain(ordered)
-        lost = [j for j in wanted if gain[j] == np.inf]
-        if lost:
-            raise NotRecoverable(ordered, lost, self.recovery_threshold)
+        if (ordered, wanted) not in self._decodable:
+            gain = self._known_gain(ordered)
+            lost = [j for j in wanted if gain[j] == np.inf]
+            if lost:
+                raise NotRecoverable(ordered, lost, self.recovery_threshold)
+            remember(self._decodable, (ordered, wanted), True)
         return self._decode(results, ordered, wanted)
 
     # What a concrete code implements; arguments are checked and slots sorted.
@@ -257,6 +259,11 @@ class Code(ABC):
     @cached_property
     def _gains(self) -> dict[tuple[int, ...], Vector]:
         """Gains of responder sets seen; shared by threads, and at worst computed twice."""
+        return {}
+
+    @cached_property
+    def _decodable(self) -> dict[tuple[tuple[int, ...], tuple[int, ...]], bool]:
+        """Responders and answers that were found to go together."""
         return {}
 
     def _known_gain(self, slots: tuple[int, ...]) -> Vector:

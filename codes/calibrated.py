@@ -1,0 +1,137 @@
+"""Calibrated decoding: the best affine decoder for a program, measured on unlabelled queries.
+
+`Calibrated` wraps a linear code and replaces its decoder; `codes.moments` measures what it needs.
+In a query's way it stands where the code stood. It trains nothing and keeps no query.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, final
+
+import numpy as np
+
+from codes.base import ExactCase, Matrix, Vector
+from codes.linear import LinearCode
+from codes.moments import Moments, measure_moments
+
+__all__ = ["Calibrated", "Moments", "measure_moments"]
+
+
+@final
+@dataclass(frozen=True)
+class Calibrated(LinearCode):
+    """LMMSE decoder around a linear code, approximate: least expected squared error of all affine
+    decoders, and that error is known before anything is decoded.
+
+    Group, roles, encode, own slots, threshold: of the wrapped code. Own answers are copied.
+    Decode: y = mean_t + D (results - mean_c), D = C_tc (C_cc + eps I)^-1 over the responders.
+    Expected error: 1 - C_tc (C_cc + eps I)^-1 C_ct / C_tt, per answer; it never grows with a
+    further responder.
+    Cost: as the wrapped code, and one addition an entry.
+    An answer is decodable from any responders that tell something of it: where the expected error
+    is at most `error_limit`. So below the wrapped code's threshold most answers are still
+    estimated, each with its expected error; what would be no better than the mean is refused, as
+    with uncoded and replication a lost answer always is. `recovery_threshold` stays the wrapped
+    code's: from so many slots on, all answers are as good as the code was made for.
+
+    Source: design of this project; textbook linear estimation.
+
+    Args:
+        code: any linear code that is not itself calibrated.
+        moments: measured with this very code and the program that will be served.
+        ridge: eps as a share of the results' mean variance, above 0.
+        error_limit: largest expected error of a decoded answer, above 0, below 1.
+
+    Raises:
+        ValueError: moments of another k or n, or a parameter outside of its limits.
+    """
+
+    name: ClassVar[str] = "calibrated"
+    summary: ClassVar[str] = "another code with the best affine decoder for a program"
+    exact: ClassVar[bool] = False
+
+    code: LinearCode
+    moments: Moments
+    ridge: float = 1e-4
+    error_limit: float = 0.99  # beyond it is the mean, up to what chance shows in the moments
+    k: int = field(init=False, repr=False)
+    n: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.code, LinearCode) or isinstance(self.code, Calibrated):
+            raise ValueError(
+                f"Argument 'code' must be a linear code, not calibrated yet, not {self.code!r}."
+            )
+        object.__setattr__(self, "k", self.code.k)
+        object.__setattr__(self, "n", self.code.n)
+        sizes = (self.moments.k, self.moments.n)
+        if sizes != (self.k, self.n):
+            raise ValueError(
+                f"Argument 'moments' must be of k = {self.k} and n = {self.n}, "
+                f"not {sizes[0]} and {sizes[1]}."
+            )
+        if not 0 < self.ridge <= 1:
+            raise ValueError(f"Argument 'ridge' must be above 0, at most 1, not {self.ridge!r}.")
+        if not 0 < self.error_limit < 1:
+            raise ValueError(
+                f"Argument 'error_limit' must be above 0 and below 1, not {self.error_limit!r}."
+            )
+
+    @property
+    def q(self) -> int:
+        """Of the wrapped code."""
+        return self.code.q
+
+    @property
+    def recovery_threshold(self) -> int:
+        """Of the wrapped code; fewer slots may do."""
+        return self.code.recovery_threshold
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Of the wrapped code."""
+        return self.code.roles
+
+    @property
+    def exact_case(self) -> ExactCase:
+        """None but own answers: what is decoded is an estimate, and says how good."""
+        return ExactCase("any", (), 1, "own answers; of the others the expected error is right")
+
+    def _generator(self) -> Matrix:
+        return self.code.generator
+
+    def _decoder(self, slots: tuple[int, ...]) -> Matrix:
+        decoder, error = self._lmmse(slots)
+        return np.where((error <= self.error_limit)[:, None], decoder, np.nan)
+
+    def _bias(self, slots: tuple[int, ...]) -> np.ndarray:
+        decoder, _ = self._lmmse(slots)
+        mean: np.ndarray = self.moments.result_mean[list(slots)]
+        return np.asarray(self.moments.answer_mean - np.tensordot(decoder, mean, 1), np.float64)
+
+    def _expected_error(self, slots: tuple[int, ...]) -> Vector:
+        _, error = self._lmmse(slots)
+        error = np.where(np.isfinite(self._known_gain(slots)), error, np.inf)
+        error[self._has_own(slots)] = 0.0
+        return error
+
+    def _has_own(self, slots: Sequence[int]) -> list[int]:
+        return [j for j, own in enumerate(self.own_slots) if any(slot in slots for slot in own)]
+
+    def _lmmse(self, slots: tuple[int, ...]) -> tuple[Matrix, Vector]:
+        """Decoder [k, s] and expected error [k], as if there were no own answers."""
+        chosen = list(slots)
+        within = self.moments.result_cov[np.ix_(chosen, chosen)] + self._eps * np.eye(len(slots))
+        across = self.moments.cross_cov[:, chosen]
+        decoder = np.linalg.solve(within, across.T).T
+        variance = np.diag(self.moments.answer_cov)
+        explained = np.einsum("ks,ks->k", decoder, across)
+        # Answers that never vary are their mean.
+        error = 1 - np.divide(explained, variance, out=np.ones(self.k), where=variance > 0)
+        return decoder, np.clip(error, 0.0, 1.0)
+
+    @cached_property
+    def _eps(self) -> float:
+        variance = float(np.diag(self.moments.result_cov).mean())
+        return self.ridge * (variance if variance > 0 else 1.0)

@@ -1,0 +1,183 @@
+"""First and second moments of a program's answers and of its results on coded queries.
+
+Measured once at deployment, kept with the model, read by `codes.calibrated`. Covariances are
+pooled over the entries of an answer: one coefficient a responder, as the codes' own decoders have.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from codes.base import Code
+
+ROWS_AT_ONCE = 256  # queries in one call of the program: bounded memory
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Moments:
+    """Means and covariances, float64; equal when their contents are.
+
+    Attributes:
+        answer_mean: [k, *answer], of the uncoded answers.
+        result_mean: [n, *answer], of the slots' results.
+        answer_cov: [k, k], mean over entries.
+        cross_cov: [k, n], of answers with results.
+        result_cov: [n, n].
+
+    Raises:
+        ValueError: shapes that do not fit each other, or a value that is not finite.
+    """
+
+    answer_mean: Float64[np.ndarray, " k *answer"]
+    result_mean: Float64[np.ndarray, " n *answer"]
+    answer_cov: Float64[np.ndarray, "k k"]
+    cross_cov: Float64[np.ndarray, "k n"]
+    result_cov: Float64[np.ndarray, "n n"]
+
+    def __post_init__(self) -> None:
+        for name, array in self.to_arrays().items():
+            own = np.array(array, np.float64)  # nobody else can write into it
+            own.flags.writeable = False
+            object.__setattr__(self, name, own)
+            if not own.ndim or not np.isfinite(own).all():
+                raise ValueError(f"Argument '{name}' must be a finite array of 1 axis or more.")
+        k, n, answer = self.k, self.n, self.answer_mean.shape[1:]
+        expected = {
+            "result_mean": (n, *answer),
+            "answer_cov": (k, k),
+            "cross_cov": (k, n),
+            "result_cov": (n, n),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"Argument '{name}' must be {list(shape)} for k = {k}, n = {n} and answers "
+                    f"{list(answer)}, not {list(getattr(self, name).shape)}."
+                )
+
+    @property
+    def k(self) -> int:
+        """Answers in a group."""
+        return len(self.answer_mean)
+
+    @property
+    def n(self) -> int:
+        """Slots."""
+        return len(self.result_mean)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Plain arrays by name, for safetensors or npz."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """The inverse of `to_arrays`.
+
+        Raises:
+            ValueError: an array is missing, unknown, or of the wrong shape.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(arrays) != names:
+            raise ValueError(f"Moments need the arrays {sorted(names)}, not {sorted(arrays)}.")
+        return cls(**arrays)
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex SHA-256 of names, shapes and contents."""
+        digest = sha256()
+        for name, array in sorted(self.to_arrays().items()):
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(array.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Moments) and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"Moments(k={self.k}, n={self.n}, hash={self.hash[:12]})"
+
+
+def measure_moments(
+    code: Code,
+    program: Callable[[Tensor], Tensor],
+    queries: Float[Tensor, " m *query"],
+    *,
+    seed: int = 0,
+    groupings: int = 4,
+) -> Moments:
+    """Run a program over coded queries and take the moments of what it returns.
+
+    The queries are shuffled into coding groups `groupings` times. The program is called on every
+    query once, and on every shard that is not a query: m + groupings * (m / k) * (n - own slots)
+    rows. More groupings steady the covariances of a small sample.
+
+    Args:
+        code: that will be calibrated.
+        program: [rows, *query] -> [rows, *answer], as the slots run it; rows independent.
+        queries: unlabelled, as clients send them; at least 2 k, at best a thousand.
+        seed: of the groupings.
+        groupings: at least 1.
+
+    Raises:
+        ValueError: too few queries or groupings, or a program whose results are not finite.
+    """
+    k, n, groups = code.k, code.n, len(queries) // code.k
+    if groups < 2:
+        raise ValueError(
+            f"Argument 'queries' must have at least 2 k = {2 * k} rows, not {len(queries)}."
+        )
+    if groupings < 1:
+        raise ValueError(f"Argument 'groupings' must be at least 1, not {groupings}.")
+    own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
+    generator = torch.Generator().manual_seed(seed)
+    truth = _run(program, queries)
+    answers, results = [], []  # [groups, k, *answer] and [groups, n, *answer] of each grouping
+    for _ in range(groupings):
+        order = torch.randperm(len(queries), generator=generator)[: groups * k].view(groups, k)
+        shards = code.encode(queries[order.to(queries.device)])
+        grouped = truth[order.numpy()]
+        answers.append(grouped)
+        results.append(
+            np.stack(
+                [
+                    grouped[:, own[slot]] if slot in own else _run(program, shards[slot])
+                    for slot in range(n)
+                ],
+                axis=1,
+            )
+        )
+    return take_moments(np.concatenate(answers), np.concatenate(results))
+
+
+def take_moments(
+    answers: Float64[np.ndarray, " g k *answer"], results: Float64[np.ndarray, " g n *answer"]
+) -> Moments:
+    """Moments of g groups of answers and of their slots' results."""
+    answer_mean, result_mean = answers.mean(axis=0), results.mean(axis=0)
+    groups = len(answers)
+    t = np.moveaxis((answers - answer_mean).reshape(groups, answers.shape[1], -1), 1, 0)
+    c = np.moveaxis((results - result_mean).reshape(groups, results.shape[1], -1), 1, 0)
+    t, c = t.reshape(len(t), -1), c.reshape(len(c), -1)
+    count = t.shape[1]
+    return Moments(answer_mean, result_mean, t @ t.T / count, t @ c.T / count, c @ c.T / count)
+
+
+def _run(program: Callable[[Tensor], Tensor], rows: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        parts = [
+            program(rows[start : start + ROWS_AT_ONCE]).to("cpu", torch.float64)
+            for start in range(0, len(rows), ROWS_AT_ONCE)
+        ]
+    values: np.ndarray = torch.cat(parts).numpy()
+    if not np.isfinite(values).all():
+        raise ValueError("Argument 'program' must return finite results for the queries.")
+    return values
