@@ -1,0 +1,255 @@
+"""Single histories of a coded batch, as one would tell them; and what is asked of the code.
+
+All histories of small groups are walked in `test_gather_histories`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import inf
+
+import pytest
+
+from master.gains import Gains
+from master.gather import Answer, Cancel, Fail, Gather, Lost, Replied, Send, Tick
+from master.latency import Latency
+from master.policy import Delay, Moments, Policy
+
+IMPATIENT_AT, DEADLINE = 3.0, 4.0
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Own slots give their answers, any `threshold` slots (0: no number of slots) all of them."""
+
+    n: int
+    own_slots: tuple[tuple[int, ...], ...]
+    threshold: int = 0
+    exact: bool = True
+
+    @property
+    def k(self) -> int:
+        return len(self.own_slots)
+
+    def gain(self, slots: Sequence[int]) -> list[float]:
+        decoded = 2.0 if 0 < self.threshold <= len(slots) else inf
+        return [1.0 if set(own) & set(slots) else decoded for own in self.own_slots]
+
+
+def systematic(k: int) -> tuple[tuple[int, ...], ...]:
+    return tuple((j,) for j in range(k))
+
+
+UNCODED = Toy(3, systematic(3))
+REPLICATION = Toy(4, ((0, 2), (1, 3)))
+PARITY = Toy(3, systematic(2), threshold=2, exact=False)
+WIDE_PARITY = Toy(5, systematic(3), threshold=3, exact=False)
+EXACT_PARITY = Toy(4, systematic(2), threshold=2)
+ANY_SUBSET = Toy(4, ((), ()), threshold=1, exact=False)
+LAGRANGE = Toy(5, ((), ()), threshold=3)
+
+SOFT = Policy("soft", Delay(fixed_s=1.0), hedge=Delay(fixed_s=2.0), max_sends=2)
+EARLY_HEDGE = Policy("soft", Delay(fixed_s=2.0), hedge=Delay(fixed_s=1.0), max_sends=3)
+
+
+def moments(policy: Policy) -> Moments:
+    return policy.moments(Latency(), 0.0)
+
+
+def begin(code: Toy, policy: Policy, wanted: frozenset[int] | None = None) -> Gather:
+    chosen = frozenset(range(code.k)) if wanted is None else wanted
+    return Gather(code, policy, chosen, 0.0, moments(policy), IMPATIENT_AT, DEADLINE)
+
+
+def test_parity_decodes_the_straggler_at_the_soft_moment_and_cancels_it() -> None:
+    gather = begin(WIDE_PARITY, replace(SOFT, hedge=None))
+    assert gather.start(0.0) == [Send(slot, 0) for slot in range(5)]
+    assert gather.on(Replied(0), 0.1) == [Answer((0,), (0,), direct=True)]
+    assert gather.on(Replied(4), 0.2) == []
+    assert gather.on(Replied(2), 0.3) == [Answer((2,), (2,), direct=True)]
+    assert gather.next_due() == 1.0
+    expected = [Answer((1,), (0, 2, 4), direct=False), Cancel((1, 3))]
+    assert gather.on(Tick(), 1.0) == expected
+    assert gather.is_done
+    assert gather.responders == (0, 2, 4)
+
+
+def test_an_uncoded_slot_is_sent_again_until_its_sends_are_used_up() -> None:
+    gather = begin(UNCODED, replace(SOFT, max_sends=3))
+    gather.start(0.0)
+    gather.on(Replied(0), 0.1)
+    assert gather.on(Lost(1), 0.2) == [Send(1, 1)]
+    assert gather.on(Lost(1), 0.3) == [Send(1, 2)]
+    failed = Fail((1,), (0,), "too many slots are lost: 1 of 3 slots replied, 1 are still out")
+    assert gather.on(Lost(1), 0.4) == [failed]
+    assert gather.on(Replied(2), 0.5) == [Answer((2,), (2,), direct=True)]
+    assert gather.is_done
+
+
+def test_a_coded_group_spends_nothing_on_losses_that_it_can_bear() -> None:
+    gather = begin(WIDE_PARITY, SOFT)
+    gather.start(0.0)
+    assert gather.on(Lost(0), 0.1) == []
+    assert gather.on(Lost(4), 0.2) == []
+    assert gather.on(Lost(3), 0.3) == [Send(0, 1)]  # an own slot before the parities
+
+
+def test_with_two_workers_for_six_slots_the_own_slots_are_sent_again() -> None:
+    code = Toy(6, systematic(4), threshold=4, exact=False)
+    gather = begin(code, SOFT)
+    gather.start(0.0)
+    commands = [gather.on(Lost(slot), 0.0) for slot in (2, 3, 4, 5)]
+    assert commands == [[], [], [Send(2, 1)], [Send(3, 1)]]
+
+
+def test_a_hedge_sends_late_own_slots_once_more_and_only_once() -> None:
+    gather = begin(WIDE_PARITY, EARLY_HEDGE)
+    gather.start(0.0)
+    gather.on(Replied(3), 0.1)
+    gather.on(Replied(0), 0.1)
+    assert gather.next_due() == 1.0
+    assert gather.on(Tick(), 1.0) == [Send(1, 1), Send(2, 1)]
+    assert gather.on(Tick(), 1.5) == []
+    assert gather.on(Replied(1), 1.6) == [Cancel((1,)), Answer((1,), (1,), direct=True)]
+
+
+def test_a_hedge_under_first_sends_no_more_than_decoding_needs() -> None:
+    gather = begin(WIDE_PARITY, replace(EARLY_HEDGE, wait="first"))
+    gather.start(0.0)
+    gather.on(Replied(3), 0.1)
+    gather.on(Replied(0), 0.1)
+    assert gather.on(Tick(), 1.0) == [Send(1, 1)]
+
+
+def test_a_hedge_without_own_slots_sends_what_the_threshold_lacks() -> None:
+    gather = begin(LAGRANGE, EARLY_HEDGE)
+    gather.start(0.0)
+    gather.on(Replied(4), 0.1)
+    assert gather.on(Tick(), 1.0) == [Send(0, 1), Send(1, 1)]
+
+
+def test_a_hedge_under_all_sends_everything_late() -> None:
+    gather = begin(WIDE_PARITY, replace(EARLY_HEDGE, wait="all"))
+    gather.start(0.0)
+    gather.on(Replied(1), 0.1)
+    assert gather.on(Tick(), 1.0) == [Send(slot, 1) for slot in (0, 2, 3, 4)]
+
+
+def test_a_replica_whose_answer_is_there_is_cancelled_at_once() -> None:
+    gather = begin(REPLICATION, SOFT)
+    gather.start(0.0)
+    assert gather.on(Replied(2), 0.1) == [Answer((0,), (2,), direct=True), Cancel((0,))]
+
+
+def test_slots_that_serve_no_wanted_answer_are_not_sent() -> None:
+    assert begin(REPLICATION, SOFT, frozenset({1})).start(0.0) == [Send(1, 0), Send(3, 0)]
+    assert len(begin(PARITY, SOFT, frozenset({1})).start(0.0)) == 3
+
+
+def test_an_exact_code_does_not_wait_for_an_own_slot_that_is_lost() -> None:
+    gather = begin(EXACT_PARITY, SOFT)
+    gather.start(0.0)
+    assert gather.on(Lost(1), 0.1) == []
+    gather.on(Replied(2), 0.2)
+    answers = [Answer((0,), (0,), direct=True), Answer((1,), (0, 2), direct=False), Cancel((3,))]
+    assert gather.on(Replied(0), 0.3) == answers
+
+
+def test_all_holds_even_own_answers_until_the_last_slot_has_ended() -> None:
+    gather = begin(PARITY, replace(SOFT, wait="all"))
+    gather.start(0.0)
+    assert gather.on(Replied(0), 0.1) == []
+    assert gather.on(Replied(2), 0.2) == []
+    answers = [Answer((0,), (0,), direct=True), Answer((1,), (0, 2), direct=False)]
+    assert gather.on(Lost(1), 0.3) == answers
+
+
+def test_a_recovery_threshold_gives_way_when_it_cannot_be_reached() -> None:
+    gather = begin(ANY_SUBSET, replace(SOFT, wait="first", recovery_threshold=3))
+    gather.start(0.0)
+    assert gather.on(Replied(0), 0.1) == []
+    assert gather.on(Lost(1), 0.2) == []
+    assert gather.on(Lost(2), 0.3) == []
+    assert gather.on(Lost(3), 0.4) == [Answer((0, 1), (0,), direct=False)]
+
+
+def test_the_deadline_says_how_many_came() -> None:
+    gather = begin(WIDE_PARITY, replace(SOFT, hedge=None))
+    gather.start(0.0)
+    gather.on(Replied(4), 0.1)
+    gather.on(Lost(3), 0.1)
+    reason = "out of time after 4000 ms: 1 of 5 slots replied, 3 are still out"
+    assert gather.on(Tick(), DEADLINE) == [Fail((0, 1, 2), (4,), reason), Cancel((0, 1, 2))]
+
+
+def test_a_batch_that_starts_too_late_sends_nothing() -> None:
+    gather = begin(PARITY, SOFT)
+    (failed,) = gather.start(DEADLINE)
+    assert isinstance(failed, Fail)
+    assert gather.is_done
+
+
+@pytest.mark.parametrize("wanted", [frozenset(), frozenset({2}), frozenset({-1, 0})])
+def test_unknown_answers_are_refused(wanted: frozenset[int]) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        begin(PARITY, SOFT, wanted)
+
+
+def test_an_endless_deadline_is_refused() -> None:
+    with pytest.raises(ValueError, match="deadline"):
+        Gather(PARITY, SOFT, frozenset({0}), 0.0, moments(SOFT), IMPATIENT_AT, inf)
+
+
+# What is asked of the code.
+
+
+class Counting(Toy):
+    """Remembers for which slots its gain was asked."""
+
+    def gain(self, slots: Sequence[int]) -> list[float]:
+        ASKED.append(tuple(slots))
+        return super().gain(slots)
+
+
+ASKED: list[tuple[int, ...]] = []
+
+
+def test_gain_is_not_asked_while_own_slots_answer_and_once_a_set_otherwise() -> None:
+    uncoded = Gains(Counting(32, systematic(32)))
+    parity = Gains(Counting(5, systematic(3), threshold=3, exact=False))
+    ASKED.clear()
+    gather = Gather(uncoded, SOFT, frozenset(range(32)), 0.0, moments(SOFT), 3.0, 4.0)
+    gather.start(0.0)
+    for slot in range(32):
+        gather.on(Replied(slot), 0.1)
+    assert gather.is_done
+    assert ASKED == []
+    for _ in range(2):
+        gather = Gather(parity, SOFT, frozenset(range(3)), 0.0, moments(SOFT), 3.0, 4.0)
+        gather.start(0.0)
+        for slot in (0, 3, 4):
+            gather.on(Replied(slot), 0.1)
+        gather.on(Tick(), 1.0)
+        assert gather.is_done
+    assert ASKED == [(0, 3, 4)]
+
+
+def test_gains_know_which_answers_no_other_slot_gives() -> None:
+    assert Gains(UNCODED).own_only == 0b111
+    assert Gains(REPLICATION).own_only == 0b11
+    assert Gains(PARITY).own_only == 0
+    for code in (REPLICATION, WIDE_PARITY, LAGRANGE):
+        gains = Gains(code)
+        for size in range(code.n + 1):
+            for slots in combinations(range(code.n), size):
+                for answer in range(code.k):
+                    has = gains.has(answer, sum(1 << slot for slot in slots))
+                    assert has == (size > 0 and code.gain(slots)[answer] < inf)
+
+
+def test_gains_forget_before_they_grow_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("master.gains.GAINS_KEPT", 4)
+    gains = Gains(LAGRANGE)
+    for slots in range(1, 32):
+        assert gains.of(slots) == tuple(LAGRANGE.gain([s for s in range(5) if slots >> s & 1]))
+        assert len(gains._known) <= 4
