@@ -6,6 +6,7 @@ Does not draw progress and does not choose recipes for learned codes.
 """
 
 import hashlib
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,12 +25,15 @@ from models.data.dataset import divided
 from models.programs import content_hash, export_program
 from models.store import Store
 from training.images import constants, varied
-from training.loop import Progress, Recipe, fit, seeded
+from training.loop import Progress, Recipe, fit, on_threads, seeded
 
 VALIDATION_SHARE = 0.1
 VALIDATION_SEED = 10
 EXAMPLES = 500_000  # how many a run looks at by default: 9 epochs of MNIST
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 60
+# Steps on images of at most so many numbers take a fraction of a millisecond; on a busy machine the
+# threads of such a step wait for each other: 30 s instead of 1 for digits.
+ONE_THREAD_NUMBERS = 256
 SCORED_AT_ONCE = 1000  # images of a forward pass without gradients
 
 
@@ -167,7 +171,8 @@ def train(
     epochs = plan.epochs or _epochs(len(learning.images))
     recipe = BaseRecipe(**{"epochs": epochs, **plan.recipe})
     options = {**constants(learning.images), **plan.options}
-    with seeded(plan.seed):
+    threads = 1 if math.prod(whole.input_shape) <= ONE_THREAD_NUMBERS else None
+    with seeded(plan.seed), on_threads(threads):
         module = networks.make(plan.network, whole.input_shape, len(whole.classes), **options)
         loss_of, score_of = _objectives(module.to(device), learning, validation, recipe, device)
         fitted = fit(
@@ -201,7 +206,7 @@ def train(
         recipe={**asdict(recipe), "epochs_run": fitted.epochs, "best_epoch": fitted.epoch},
         seed=plan.seed,
         versions=_versions(),
-        device=_device_name(device),
+        device=_device_name(device, threads),
         wall_time_s=round(fitted.wall_time_s, 2),
     )
     return Trained(module, archive, card)
@@ -258,7 +263,7 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def _device_name(device: str) -> str:
+def _device_name(device: str, threads: int | None) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{platform.machine()} CPU, threads: {threads or torch.get_num_threads()}"

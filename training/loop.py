@@ -75,6 +75,17 @@ class Fitted:
 
 
 @contextmanager
+def on_threads(count: int | None) -> Iterator[None]:
+    """Let torch use this many threads of the CPU, or as many as it did, if None."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw weights and noise from this seed, deterministically; the caller's state comes back."""
     deterministic = torch.are_deterministic_algorithms_enabled()
