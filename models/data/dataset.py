@@ -80,7 +80,7 @@ class DataSet:
 
 def scaled(pixels: npt.NDArray[np.uint8]) -> Tensor:
     """Bytes 0..255 to float32 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(torch.float32).div_(255)
+    return torch.from_numpy(pixels.astype(np.float32, order="C")).div_(255)
 
 
 def divided(
