@@ -70,6 +70,7 @@ STRINGS = {
     "as_float": NUMBER,
     "as_floats": NUMBER,
     "as_string": TEXT,
+    "type": re.compile("cpu"),  # of a device; loading moves the program elsewhere
 }
 
 LEAF: dict[str, Json] = {"type": None, "context": None, "children_spec": []}

@@ -256,7 +256,7 @@ def _specs(contents: Contents) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec
             tuple(_spec(*pair, values, batch) for pair in zip(input_names, taken, strict=True)),
             tuple(_spec(*pair, values, batch) for pair in zip(output_names, given, strict=True)),
         )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise ProgramRefused(
             f"Every input and output must start with one free batch dimension: {error!r}"
         ) from error

@@ -117,6 +117,15 @@ def test_constants_in_place_work_and_several_outputs(device: str) -> None:
     assert torch.equal(images, before)
 
 
+def test_loading_moves_every_tensor_to_its_device() -> None:
+    """The meta device has shapes only: it shows on any machine that nothing stays on the CPU."""
+    program = load_program(export_program(Busy(), torch.rand(1, 3, 8, 8)), "meta")
+    logits, top = program([torch.rand(5, 3, 8, 8)])
+    assert logits.is_meta
+    assert top.is_meta
+    assert logits.shape == (5, 10)
+
+
 def test_several_inputs_keep_their_names() -> None:
     archive = export_program(Pair(), [torch.rand(2, 3), torch.ones(2, 3, dtype=torch.uint8)])
     program = load_program(archive)
