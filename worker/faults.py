@@ -64,7 +64,7 @@ class Delay:
 
 @dataclass(frozen=True)
 class Failure:
-    """A worker that fails, once from a moment on or again and again by chance.
+    """A worker that fails, at a moment or by chance.
 
     Attributes:
         kind: "exit" ends the process; "hang" answers nothing and keeps its connections; "refuse"
@@ -122,13 +122,15 @@ class Injector:
     def failure(self, seed: int, elapsed_s: float) -> Kind | None:
         """How a task fails that is met `elapsed_s` seconds after the faults were set, if it does.
 
-        A failure at a time concerns every task from then on.
+        Of failures at a time, "refuse" and "drop" concern every task from then on; the others
+        happen once, to the worker and not to a task: they are nothing here.
         """
         failure = self.faults.failure
         if failure is None:
             return None
         if failure.at_s is not None:
-            return failure.kind if elapsed_s >= failure.at_s else None
+            concerns_tasks = failure.kind in ("refuse", "drop")
+            return failure.kind if concerns_tasks and elapsed_s >= failure.at_s else None
         return failure.kind if self._uniforms.at(_FAILS, seed) < failure.probability else None
 
     def delay_s(self, seed: int) -> float:

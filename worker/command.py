@@ -1,0 +1,124 @@
+"""The worker's command line: flags > environment > file, parsed once; signals; the ready file."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from kofn.logs import configure_logs
+from kofn.settings import SettingsError
+from kofn.wire.channels import tune_malloc
+from kofn.wire.errors import KofnError
+from worker.config import WorkerConfig, read_config
+from worker.faults_text import parse_faults
+from worker.server import WorkerServer
+
+USAGE_ERROR = 2
+
+log = structlog.get_logger("worker")
+
+
+def serve(  # noqa: PLR0913 - each flag is an argument to typer
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file (YAML).", envvar="KOFN_WORKER_CONFIG")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Told to masters; default: the host's.", envvar="KOFN_WORKER_NAME"),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", envvar="KOFN_WORKER_HOST")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes a free one.", envvar="KOFN_WORKER_PORT")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, ...", envvar="KOFN_WORKER_DEVICE")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Of torch, in one forward pass.", envvar="KOFN_WORKER_THREADS"),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of programs.", envvar="KOFN_WORKER_CACHE")
+    ] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(help="Faults to inject: JSON as in a scenario.", envvar="KOFN_WORKER_FAULTS"),
+    ] = None,
+    max_batch_rows: Annotated[
+        int | None,
+        typer.Option(help="Of one forward pass.", envvar="KOFN_WORKER_MAX_BATCH_ROWS"),
+    ] = None,
+    drain_s: Annotated[
+        float | None,
+        typer.Option(
+            help="How long work in hand may take at the end.", envvar="KOFN_WORKER_DRAIN_S"
+        ),
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write address and process id as JSON when serving.",
+            envvar="KOFN_WORKER_READY_FILE",
+        ),
+    ] = None,
+) -> None:
+    """Run the programs of masters on one device."""
+    configure_logs()
+    given = {
+        "name": name,
+        "host": host,
+        "port": port,
+        "device": device,
+        "threads": threads,
+        "cache": cache,
+        "max_batch_rows": max_batch_rows,
+        "drain_s": drain_s,
+    }
+    try:
+        laid_over: dict[str, Any] = {
+            field: value for field, value in given.items() if value is not None
+        }
+        if faults is not None:
+            laid_over["faults"] = parse_faults(faults).inlined(Path())
+        asyncio.run(_serve(read_config(config, laid_over), ready_file))
+    except (SettingsError, KofnError, OSError) as error:
+        typer.echo(f"worker: {error}", err=True)
+        raise typer.Exit(USAGE_ERROR) from error
+
+
+def command() -> None:
+    """Parse the command line and serve."""
+    typer.run(serve)
+
+
+async def _serve(config: WorkerConfig, ready_file: Path | None) -> None:
+    tune_malloc()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with WorkerServer(config) as server:
+        if ready_file is not None:
+            _write_ready(ready_file, server.address)
+        running = asyncio.create_task(server.run(), name="worker")
+        stopping = asyncio.create_task(stop.wait(), name="signal")
+        try:
+            done, _ = await asyncio.wait({running, stopping}, return_when="FIRST_COMPLETED")
+            if running in done:
+                running.result()  # raises what ended it
+        finally:
+            running.cancel()
+            stopping.cancel()
+
+
+def _write_ready(path: Path, address: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}))
+    draft.replace(path)
