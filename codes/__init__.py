@@ -7,8 +7,9 @@ from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any
 
-from codes.base import Code, ExactCase, NotRecoverable
+from codes.base import Code, NotRecoverable
 from codes.berrut import Berrut
+from codes.exact_case import ExactCase
 from codes.parity import Parity
 from codes.replication import Replication
 from codes.spline import Spline

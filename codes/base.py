@@ -7,15 +7,16 @@ and call the mathematics of the concrete code. Nothing here knows workers, progr
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from operator import index
-from typing import ClassVar, Literal, NoReturn, TypeVar, final
+from typing import ClassVar, NoReturn, TypeVar, final
 
 import numpy as np
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
+
+from codes.exact_case import ExactCase, identity_rows
 
 MOST_SLOTS = 256  # slots go to distinct workers; matrices beyond this size are a slip of the pen
 SETS_KEPT = 4096  # responder sets remembered by a code: all of them for n = 12
@@ -44,24 +45,6 @@ class NotRecoverable(ValueError):
 
     def __reduce__(self) -> tuple[type["NotRecoverable"], tuple[object, ...]]:
         return type(self), (self.slots, self.lost_answers, self.needed)
-
-
-@dataclass(frozen=True)
-class ExactCase:
-    """Where decode after encode must give the uncoded answers: what a check holds a code to.
-
-    Attributes:
-        program: of the slots: any function of one query, or a linear one.
-        groups: the coding groups, as the rows of a matrix [b, k]: query j of such a group is
-            sum_b groups[b][j] c_b for some c. The identity stands for every group.
-        needs: how many responders.
-        says: the same in words.
-    """
-
-    program: Literal["any", "linear"]
-    groups: tuple[tuple[float, ...], ...]
-    needs: int
-    says: str
 
 
 class Code(ABC):
@@ -280,11 +263,6 @@ def remember(kept: dict[K, V], key: K, value: V) -> None:
     if len(kept) >= SETS_KEPT:
         kept.clear()
     kept[key] = value
-
-
-def identity_rows(k: int) -> tuple[tuple[float, ...], ...]:
-    """The rows of the identity [k, k], as `ExactCase.groups` has them."""
-    return tuple(tuple(float(i == j) for j in range(k)) for i in range(k))
 
 
 def check_size(argument: str, value: int, at_least: int, meaning: str = "") -> None:

@@ -7,7 +7,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from codes.base import ExactCase, Matrix, Vector, check_size
+from codes.base import Matrix, Vector, check_size
+from codes.exact_case import ExactCase
 from codes.linear import LinearCode
 from codes.points import POINTS, SAME, first
 

@@ -11,7 +11,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import ExactCase, Matrix, Vector
+from codes.base import Matrix, Vector
+from codes.exact_case import ExactCase
 from codes.linear import LinearCode
 from codes.moments import Moments, measure_moments
 
@@ -29,11 +30,11 @@ class Calibrated(LinearCode):
     Expected error: 1 - C_tc (C_cc + eps I)^-1 C_ct / C_tt, per answer; it never grows with a
     further responder.
     Cost: as the wrapped code, and one addition an entry.
-    An answer is decodable from any responders that tell something of it: where the expected error
-    is at most `error_limit`. So below the wrapped code's threshold most answers are still
-    estimated, each with its expected error; what would be no better than the mean is refused, as
-    with uncoded and replication a lost answer always is. `recovery_threshold` stays the wrapped
-    code's: from so many slots on, all answers are as good as the code was made for.
+    An answer is decodable where the wrapped code decodes it, and wherever else the responders tell
+    something of it: where its expected error is at most `error_limit`. So below the wrapped code's
+    threshold most answers are still estimated, each with its expected error; what would be no
+    better than the mean is refused, as a lost answer of uncoded or replication always is.
+    `recovery_threshold` stays the wrapped code's: from so many slots on nothing is refused.
 
     Source: design of this project; textbook linear estimation.
 
@@ -41,7 +42,8 @@ class Calibrated(LinearCode):
         code: any linear code that is not itself calibrated.
         moments: measured with this very code and the program that will be served.
         ridge: eps as a share of the results' mean variance, above 0.
-        error_limit: largest expected error of a decoded answer, above 0, below 1.
+        error_limit: largest expected error of an answer that the wrapped code does not decode,
+            above 0 and below 1; lower it to refuse and send again sooner.
 
     Raises:
         ValueError: moments of another k or n, or a parameter outside of its limits.
@@ -103,7 +105,8 @@ class Calibrated(LinearCode):
 
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
         decoder, error = self._lmmse(slots)
-        return np.where((error <= self.error_limit)[:, None], decoder, np.nan)
+        is_decodable = np.isfinite(self.code.gain(slots)) | (error <= self.error_limit)
+        return np.where(is_decodable[:, None], decoder, np.nan)
 
     def _bias(self, slots: tuple[int, ...]) -> np.ndarray:
         decoder, _ = self._lmmse(slots)

@@ -33,6 +33,25 @@ class Mix:
     matrix: Tensor  # [rows, columns], of the dtype and device of the product
     bias: Tensor | None = None  # [rows, 1, entries of an answer]
 
+    def times(self, factors: Tensor) -> Tensor:
+        """The product [rows, g, *x] with [columns, g, *x].
+
+        Each call into torch costs about a microsecond, as much as the arithmetic of a small
+        group: there is none here that is not needed.
+        """
+        (count, *shape), dtype = factors.shape, factors.dtype
+        flat = factors.view(count, -1)
+        is_half = dtype != self.matrix.dtype
+        product = torch.mm(self.matrix, flat.to(self.matrix.dtype) if is_half else flat)
+        if self.bias is not None:
+            if self.bias.shape[2] != flat.shape[1] // shape[0]:
+                raise ValueError(
+                    f"Results must have answers of {self.bias.shape[2]} entries, as the decoder "
+                    f"was measured with, not {flat.shape[1] // shape[0]}."
+                )
+            product = product.view(len(self.rows), shape[0], -1) + self.bias
+        return (product.to(dtype) if is_half else product).view(-1, *shape)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -96,7 +115,17 @@ class LinearCode(Code):
         stacked = queries.transpose(0, 1).contiguous()  # [k, g, *query]: one copy for all shards
         rows = stacked.unbind(0)
         recipe = self._encoding(stacked.dtype, stacked.device)
-        return _follow(recipe, rows, self.n, stacked)
+        shards: list[Tensor] = [stacked] * self.n
+        for slot, query in recipe.copies:
+            shards[slot] = rows[query]
+        for mix in recipe.mixes:
+            if len(mix.columns) == self.k:
+                product = mix.times(stacked)
+            else:
+                product = mix.times(torch.stack([rows[column] for column in mix.columns]))
+            for slot, tensor in zip(mix.rows, product.unbind(0), strict=True):
+                shards[slot] = tensor
+        return shards
 
     def _gain(self, slots: tuple[int, ...]) -> Vector:
         gain: Vector = np.linalg.norm(self._solution(slots), axis=1)
@@ -106,13 +135,19 @@ class LinearCode(Code):
     def _decode(
         self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]
     ) -> Tensor:
-        first = results[0]
-        recipe = self._decoding(slots, answers, first)
-        made = _follow(recipe, results, len(answers))
+        recipe = self._decoding(slots, answers, results[0])
+        made: list[Tensor] = [results[0]] * len(answers)
+        for row, column in recipe.copies:
+            made[row] = results[column]
         for mix in recipe.mixes:
+            product = mix.times(torch.stack([results[column] for column in mix.columns]))
             # One sum tells: what is not finite among the factors is not finite in the products.
-            if not all(isfinite(made[row].sum().item()) for row in mix.rows):
+            if not isfinite(product.sum().item()):
                 _name_the_slot([(slots[column], results[column]) for column in mix.columns])
+            if len(mix.rows) == 1 == len(answers):
+                return product.transpose(0, 1)  # [1, g, *answer]: already in order
+            for row, tensor in zip(mix.rows, product.unbind(0), strict=True):
+                made[row] = tensor
         return torch.stack(made, 1)
 
     # What is computed once.
@@ -212,35 +247,6 @@ def _recipe(
             added = torch.from_numpy(bias[rows]).to(device, dtype).reshape(len(rows), 1, -1)
         mixes.append(Mix(tuple(rows), columns, part, added))
     return Recipe(tuple(copies.items()), tuple(mixes))
-
-
-def _follow(
-    recipe: Recipe, given: Sequence[Tensor], rows: int, stacked: Tensor | None = None
-) -> list[Tensor]:
-    """Make `rows` tensors from the given ones [g, *x]; `stacked` is these in one tensor.
-
-    Each call into torch costs about a microsecond, as much as the arithmetic of a small group:
-    there is none here that is not needed.
-    """
-    made: list[Tensor] = [given[0]] * rows
-    for row, column in recipe.copies:
-        made[row] = given[column]
-    for mix in recipe.mixes:
-        count = len(mix.columns)
-        if stacked is None or count < len(given):
-            factors = torch.stack([given[column] for column in mix.columns])
-        else:
-            factors = stacked
-        shape, dtype, matrix = factors.shape[1:], factors.dtype, mix.matrix
-        flat = factors.view(count, -1)
-        product = torch.mm(matrix, flat if dtype == matrix.dtype else flat.to(matrix.dtype))
-        if mix.bias is not None:
-            product = product.view(len(mix.rows), shape[0], -1) + mix.bias
-        if dtype != matrix.dtype:
-            product = product.to(dtype)
-        for row, tensor in zip(mix.rows, product.view(-1, *shape).unbind(0), strict=True):
-            made[row] = tensor
-    return made
 
 
 def _name_the_slot(used: list[tuple[int, Tensor]]) -> None:

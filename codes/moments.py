@@ -103,7 +103,7 @@ class Moments:
         return hash(self.hash)
 
     def __repr__(self) -> str:
-        return f"Moments(k={self.k}, n={self.n}, hash={self.hash[:12]})"
+        return f"Moments(k={self.k}, n={self.n}, hash={self.hash[:12]!r})"
 
 
 def measure_moments(

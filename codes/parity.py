@@ -7,7 +7,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import ExactCase, Matrix, check_size, identity_rows
+from codes.base import Matrix, check_size
+from codes.exact_case import ExactCase, identity_rows
 from codes.linear import MDSCode
 
 

@@ -1,0 +1,185 @@
+"""The checks of the contract that look at tensors bit by bit; `codes.contract` runs them.
+
+Each takes a code and raises an AssertionError with a sentence.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codes.base import Code
+from codes.verify import bent, subsets, tolerance
+
+SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3, 4))  # scalars, vectors, images
+FEW_SETS = 20  # of a size, for the checks that are the same for all sets
+
+
+def check_own_answers(code: Code) -> None:
+    """Own answers are copies bit for bit, and results that are not finite touch only their own."""
+    results = [torch.exp(noise(3, *shapes(code)[-1], seed=slot)) for slot in range(code.n)]
+    for slots in few_sets(code):
+        own = own_answers(code, slots)
+        if not own:
+            continue
+        sick = {code.own_slots[j][0] for j in own[1:]}  # NaN in all but the first answer's slots
+        given = [results[s] * (torch.nan if s in sick else 1.0) for s in slots]
+        decoded = code.decode(given, slots, own)
+        for i, j in enumerate(own):
+            slot = next(s for s in code.own_slots[j] if s in slots)
+            is_copy = same_bits([decoded[:, i]], [given[slots.index(slot)]])
+            assert is_copy, f"{code!r}: answer {j} of slots {slots} is not slot {slot}'s result."
+
+
+def check_not_finite(code: Code) -> None:
+    """A result that is not finite is refused by name where it would spoil a decoded answer."""
+    results = [noise(2, *shapes(code)[-1], seed=slot) for slot in range(code.n)]
+    for slots in few_sets(code):
+        gain, own = code.gain(slots), own_answers(code, slots)
+        answers = [j for j in range(code.k) if gain[j] < np.inf and j not in own]
+        for slot in slots if answers else ():
+            for bad in (torch.nan, torch.inf):
+                given = [results[s].clone() for s in slots]
+                given[slots.index(slot)].view(-1)[0] = bad
+                blamed, is_clean = "", True
+                try:
+                    is_clean = bool(torch.isfinite(code.decode(given, slots, answers)).all())
+                except ValueError as error:
+                    blamed = str(error)
+                assert is_clean, f"{code!r}: {bad} in slot {slot} came out of decode."
+                is_named = not blamed or f"slot {slot} " in blamed
+                assert is_named, f"{code!r} blames another than slot {slot}: {blamed}"
+
+
+def check_order(code: Code) -> None:
+    """The order of the slots changes no bit, and that of the answers only their places."""
+    results = [noise(2, *shapes(code)[-1], seed=slot) for slot in range(code.n)]
+    for slots in few_sets(code):
+        answers = [j for j in range(code.k) if code.gain(slots)[j] < np.inf]
+        if not answers:
+            continue
+        straight = code.decode([results[s] for s in slots], slots, answers)
+        mixed = [*slots[1::2], *slots[::-2]] if len(slots) % 2 else [*slots[::-1]]
+        again = code.decode([results[s] for s in mixed], mixed, answers)
+        assert same_bits([straight], [again]), f"{code!r}: slots {mixed} decode unlike {slots}."
+        turned = code.decode([results[s] for s in slots], slots, answers[::-1])
+        limit = tolerance(code, slots, [results[s] for s in slots])
+        apart = float((turned.flip(1) - straight).abs().max())
+        assert apart <= limit, f"{code!r}: answers {answers[::-1]} are in wrong places."
+        assert (code.gain(mixed) == code.gain(slots)).all(), f"{code!r}: gain depends on order."
+
+
+def check_some_answers(code: Code) -> None:
+    """Asking for one answer gives what asking for all gives, and needs only that one."""
+    results = [noise(2, *shapes(code)[-1], seed=slot) for slot in range(code.n)]
+    for slots in few_sets(code):
+        given, gain = [results[s] for s in slots], code.gain(slots)
+        answers = [j for j in range(code.k) if gain[j] < np.inf]
+        together = code.decode(given, slots, answers) if answers else None
+        for i, j in enumerate(answers):
+            alone = code.decode(given, slots, (j,))
+            apart = float((alone[:, 0] - together[:, i]).abs().max())  # type: ignore[index]
+            assert apart <= tolerance(code, slots, given), f"{code!r}: answer {j} alone differs."
+
+
+def check_arguments_unchanged(code: Code) -> None:
+    """Queries, results and lists are left as they were."""
+    queries, slots = noise(2, code.q, *shapes(code)[-1]), list(range(code.n))[::-1]
+    before = queries.clone()
+    results = [bent(shard) for shard in code.encode(queries)][::-1]
+    kept, listed = [result.clone() for result in results], list(results)
+    decoded = code.decode(results, slots)
+    decoded.fill_(7.0)
+    assert same_bits([queries], [before]), f"{code!r} wrote into the queries."
+    assert same_bits(results, kept), f"{code!r} wrote into a result, or answers share its memory."
+    is_list_kept = all(a is b for a, b in zip(results, listed, strict=True))
+    assert is_list_kept, f"{code!r} changed the list of results."
+    assert slots == list(range(code.n))[::-1], f"{code!r} changed the list of slots."
+
+
+def check_linearity(code: Code) -> None:
+    """Shards are linear in the queries, and differences of answers in those of results."""
+    x, y = (
+        noise(2, code.q, *shapes(code)[-1], seed=1).double(),
+        noise(2, code.q, *shapes(code)[-1], seed=2).double(),
+    )
+    sums = code.encode(2 * x - y)
+    parts = zip(code.encode(x), code.encode(y), strict=True)
+    for slot, (a, b) in enumerate(parts):
+        apart = float((sums[slot] - (2 * a - b)).abs().max())
+        assert apart <= 1e-12, f"{code!r}: shard {slot} is not linear in the queries ({apart:.1e})."
+    slots = tuple(range(code.n))
+    r = [noise(2, *shapes(code)[-1], seed=10 + slot).double() for slot in slots]
+    zero = code.decode([torch.zeros_like(a) for a in r], slots)
+    twice = code.decode([2 * a for a in r], slots) - zero
+    limit = 1e-12 * float(code.gain(slots).max())
+    apart = float((twice - 2 * (code.decode(r, slots) - zero)).abs().max())
+    assert apart <= max(limit, 1e-12), f"{code!r}: answers are not affine in the results."
+
+
+def check_determinism(code: Code) -> None:
+    """The same arguments give the same bytes, twice and from two threads at once."""
+    queries, slots = noise(3, code.q, *shapes(code)[-1]), tuple(range(code.n))
+
+    def both(_: int) -> list[Tensor]:
+        fresh = dataclasses.replace(code)  # type: ignore[type-var]  # codes are dataclasses
+        made = []
+        for which in (fresh, code):
+            shards = which.encode(queries)
+            made += [*shards, which.decode([bent(shard) for shard in shards], slots)]
+        return made
+
+    first = both(0)
+    with ThreadPoolExecutor(2) as pool:
+        for other in pool.map(both, range(4)):
+            assert same_bits(first, other), f"{code!r} gives other bytes the second time."
+
+
+def check_groups_apart(code: Code) -> None:
+    """A group's shards and answers do not depend on the other groups of its batch."""
+    queries, slots = noise(3, code.q, *shapes(code)[-1]), tuple(range(code.n))
+    others = queries.clone()
+    others[0], others[2] = 1e3, -5.0
+    one, two = code.encode(queries), code.encode(others)
+    assert same_bits([a[1] for a in one], [b[1] for b in two]), f"{code!r}: groups mix in encode."
+    a = code.decode(one, slots)[1]
+    b = code.decode(two, slots)[1]
+    assert same_bits([a], [b]), f"{code!r}: groups mix in decode."
+    alone = code.encode(queries[1:2])
+    far = max(float((x[1] - y[0]).abs().max()) for x, y in zip(one, alone, strict=True))
+    assert far <= 1e-5, f"{code!r}: a group alone has other shards ({far:.1e})."
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Seeded normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def same_bits(some: list[Tensor], others: list[Tensor]) -> bool:
+    """Whether all bits are equal; NaN equals NaN."""
+    return all(
+        a.shape == b.shape and a.contiguous().numpy().tobytes() == b.contiguous().numpy().tobytes()
+        if a.dtype != torch.bfloat16
+        else torch.equal(a, b)
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+def own_answers(code: Code, slots: tuple[int, ...]) -> list[int]:
+    """Answers with an own slot among these."""
+    return [j for j, own in enumerate(code.own_slots) if set(own) & set(slots)]
+
+
+def few_sets(code: Code) -> Iterator[tuple[int, ...]]:
+    """Some sets of responders of every size."""
+    for size in range(1, code.n + 1):
+        yield from subsets(code.n, size, FEW_SETS)
+
+
+def shapes(code: Code) -> tuple[tuple[int, ...], ...]:
+    """Shapes to try: of a code with means, the one shape of answers that it was measured with."""
+    moments = getattr(code, "moments", None)
+    return SHAPES if moments is None else (tuple(moments.answer_mean.shape[1:]),)

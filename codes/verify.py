@@ -1,0 +1,201 @@
+"""Walks the sets of responders of a code and tells what became of each: does it keep its promise?
+
+Pure, for `kofn codes verify` and for `codes.contract`. Truth is what the code says of itself: an
+exact code must give the answers of a non-linear program; an approximate one is held to the case
+where it must be exact (`Code.exact_case`), and a calibrated one to its expected errors, on answers
+and results drawn with the moments that it was given. Of an approximate code it says nothing of the
+accuracy on a network.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb, sqrt
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codes.base import Code
+from codes.calibrated import Calibrated
+from codes.exact_case import ExactCase
+
+MOST_SETS = 300  # of one size; beyond it a seeded sample of that many
+DRAWN = 2000  # groups for expected errors: a mean square is then within 16 % at five sigma
+SLACK, FLOOR = 1.2, 0.002  # a measured error may exceed the expected one by this factor, and this
+
+Fate = Literal["decoded", "estimated", "refused", "wrong"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of the sets of responders.
+
+    Attributes:
+        code: its repr.
+        says: what it was held to.
+        threshold: its recovery threshold.
+        fates: per number of responders from 1 to n, how many sets met which fate. decoded: all k
+            answers, and right. estimated: all k, some of them beyond what can be checked. refused:
+            some answers were refused and the others right. wrong: an answer was given as if it
+            were right, and is not.
+        unkept: sets of at least the threshold that were refused (the first few).
+        wrong: sets that were decoded wrong (the first few).
+    """
+
+    code: str
+    says: str
+    threshold: int
+    fates: tuple[dict[str, int], ...]
+    unkept: tuple[tuple[int, ...], ...]
+    wrong: tuple[tuple[int, ...], ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0: all as promised; 1: refused what it should decode; 3: silently wrong."""
+        return 3 if self.wrong else 1 if self.unkept else 0
+
+    def lines(self) -> list[str]:
+        """For a terminal: a table, and a verdict that names a set."""
+        titles = ("slots", "sets", "decoded", "estimated", "refused", "wrong")
+        lines = [
+            self.code,
+            f"held to: {self.says}",
+            "".join(f"{title:>11}" for title in titles),
+        ]
+        for size, fates in enumerate(self.fates, 1):
+            cells = (size, sum(fates.values()), *(fates.get(fate, 0) for fate in titles[2:]))
+            mark = "  <- recovery threshold" if size == self.threshold else ""
+            lines.append("".join(f"{cell:>11}" for cell in cells) + mark)
+        if self.wrong:
+            lines.append(f"SILENTLY WRONG, for one with slots {self.wrong[0]}.")
+        elif self.unkept:
+            lines.append(f"REFUSED what it should decode, for one slots {self.unkept[0]}.")
+        else:
+            lines.append("As promised.")
+        return lines
+
+
+def verify(code: Code, *, most_sets: int = MOST_SETS, seed: int = 0) -> Verification:
+    """Try the sets of responders: all of a size, or a seeded sample of `most_sets` of them."""
+    trial = _drawn(code, seed) if isinstance(code, Calibrated) else _made(code, seed)
+    fates, unkept, wrong = [], [], []
+    for size in range(1, code.n + 1):
+        count: Counter[str] = Counter()
+        for slots in subsets(code.n, size, most_sets, seed):
+            fate = _fate(code, trial, slots)
+            count[fate] += 1
+            if fate == "wrong":
+                wrong.append(slots)
+            elif fate == "refused" and size >= code.recovery_threshold:
+                unkept.append(slots)
+        fates.append(dict(count))
+    return Verification(
+        repr(code), code.exact_case.says, code.recovery_threshold, tuple(fates),
+        tuple(unkept[:10]), tuple(wrong[:10]),
+    )  # fmt: skip
+
+
+def subsets(n: int, size: int, most: int = MOST_SETS, seed: int = 0) -> Iterator[tuple[int, ...]]:
+    """All sets of `size` slots out of n, or `most` different ones drawn with a seed."""
+    if comb(n, size) <= most:
+        yield from combinations(range(n), size)
+        return
+    rng, seen = np.random.default_rng(seed), set[tuple[int, ...]]()
+    while len(seen) < most:
+        drawn = tuple(sorted(int(slot) for slot in rng.choice(n, size, replace=False)))
+        if drawn not in seen:
+            seen.add(drawn)
+            yield drawn
+
+
+def tolerance(code: Code, slots: tuple[int, ...], results: list[Tensor]) -> float:
+    """What rounding may do to a decoded answer: 8 eps sqrt(s) max gain max|result|."""
+    gain = code.gain(slots)
+    largest = max(float(result.abs().max()) for result in results)
+    most = max(1.0, float(gain[np.isfinite(gain)].max(initial=0.0)))
+    return 8 * torch.finfo(results[0].dtype).eps * sqrt(len(slots)) * most * largest
+
+
+def linear(queries: Tensor) -> Tensor:
+    """A linear program of the last axis that does not amplify: [..., e] -> [..., e]."""
+    return 0.5 * queries + 0.25 * queries.roll(1, -1)
+
+
+def bent(queries: Tensor) -> Tensor:
+    """A program that no code decodes by luck."""
+    return torch.tanh(linear(queries)) + 0.25
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Groups with what the slots return and what the answers are."""
+
+    results: list[Tensor]  # n of [g, *answer]
+    truth: Tensor  # [g, k, *answer]
+    variance: np.ndarray | None = None  # [k], where errors are compared with expected ones
+
+
+def exact_groups(case: ExactCase, g: int, entries: int, seed: int) -> Tensor:
+    """Groups of the exact case, float32 [g, k, entries]."""
+    basis = np.array(case.groups)
+    mixed = np.random.default_rng(seed).uniform(-1, 1, (g, entries, len(basis))) @ basis
+    return torch.from_numpy(mixed.transpose(0, 2, 1).copy()).float()
+
+
+def _made(code: Code, seed: int) -> Trial:
+    case = code.exact_case
+    program = bent if case.program == "any" else linear
+    queries = exact_groups(case, 3, 5, seed)
+    results = [program(shard.double()).float() for shard in code.encode(queries)]
+    return Trial(results, program(queries.double()).float())
+
+
+def _drawn(code: Calibrated, seed: int) -> Trial:
+    """Normal answers and results with the measured means and covariances."""
+    m = code.moments
+    joint = np.block([[m.answer_cov, m.cross_cov], [m.cross_cov.T, m.result_cov]])
+    values, vectors = np.linalg.eigh(joint)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    drawn = np.random.default_rng(seed).standard_normal((DRAWN, len(joint))) @ root.T
+    one = (1,) * (m.answer_mean.ndim - 1)
+    truth = torch.from_numpy(m.answer_mean + drawn[:, : code.k].reshape(DRAWN, code.k, *one))
+    results = m.result_mean + drawn[:, code.k :].reshape(DRAWN, code.n, *one)
+    slots = list(torch.from_numpy(results).unbind(1))
+    for answer, own in enumerate(code.own_slots):
+        for slot in own:
+            slots[slot] = truth[:, answer]
+    return Trial(slots, truth, np.diag(m.answer_cov))
+
+
+def _fate(code: Code, trial: Trial, slots: tuple[int, ...]) -> Fate:
+    gain = code.gain(slots)
+    answers = [j for j in range(code.k) if np.isfinite(gain[j])]
+    if not answers:
+        return "refused"
+    results = [trial.results[slot] for slot in slots]
+    decoded = code.decode(results, slots, answers)
+    case = code.exact_case
+    is_held = len(slots) >= case.needs or case.needs == code.recovery_threshold
+    is_estimate = False
+    expected = code.expected_error(slots)
+    limit = tolerance(code, slots, results)
+    for i, j in enumerate(answers):
+        given, truth = decoded[:, i], trial.truth[:, j]
+        if any(slot in slots for slot in code.own_slots[j]):
+            is_right = torch.equal(given, truth)
+        elif trial.variance is not None and expected is not None:
+            error = float((given - truth).square().mean()) / max(float(trial.variance[j]), 1e-300)
+            is_right = error <= SLACK * float(expected[j]) + FLOOR
+            is_estimate = True
+        elif is_held:
+            is_right = bool(((given - truth).abs() <= limit).all())
+        else:
+            is_right, is_estimate = True, True
+        if not is_right:
+            return "wrong"
+    if len(answers) < code.k:
+        return "refused"
+    return "estimated" if is_estimate else "decoded"
