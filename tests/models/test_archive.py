@@ -173,7 +173,11 @@ EDITS: dict[str, tuple[Callable[[Any, str], None], str]] = {
     "unknown": (lambda g, c: first_node(g).update(target="torch.ops.aten.nonsense.x"), "known"),
     "argument": (
         lambda g, c: first_node(g)["inputs"][0].update(arg={"as_operator": "torch.os.mkdir"}),
-        "as_operator",
+        "kind 'as_operator'",
+    ),
+    "submodule": (
+        lambda g, c: first_node(g)["inputs"][0].update(arg={"as_graph": {"name": "a"}}),
+        "kind 'as_graph'",
     ),
     "input name": (
         lambda g, c: g["graph_module"]["graph"]["inputs"][-1]["as_tensor"].update(name=f"x={c}"),

@@ -126,6 +126,19 @@ def test_loading_moves_every_tensor_to_its_device() -> None:
     assert logits.shape == (5, 10)
 
 
+def test_a_module_in_training_is_exported_as_it_evaluates_and_left_alone() -> None:
+    torch.manual_seed(3)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.9))
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    program = load_program(export_program(module, torch.rand(2, 1, 2, 2)))
+    assert module.training
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+    images = torch.rand(4, 1, 2, 2)
+    with torch.inference_mode():
+        assert torch.equal(program([images])[0], module.eval()(images))
+
+
 def test_several_inputs_keep_their_names() -> None:
     archive = export_program(Pair(), [torch.rand(2, 3), torch.ones(2, 3, dtype=torch.uint8)])
     program = load_program(archive)
