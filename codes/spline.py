@@ -78,7 +78,8 @@ class Spline(LinearCode):
     Cost: encode n k |x|, decode k s |y| multiply-adds; worker 1x; payload 1x.
     Smoothing damps noise and liars, and bends answers towards a line; tune both for the program.
     Source: [moradi2024]; query points of the first kind, slot points of the second.
-    Deviates: the smoothing terms are fixed numbers here, not searched.
+    Deviates: the smoothing terms are fixed numbers here, not searched; with lambda_e = 0 a slot on
+    a query point holds that query, and its result is copied, not smoothed.
 
     Args:
         k: queries in a group, 1 to 256.
