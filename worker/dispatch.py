@@ -67,6 +67,11 @@ class Dispatcher:
         return len(self._queue)
 
     @property
+    def in_hand(self) -> int:
+        """Jobs that wait or are in service."""
+        return len(self._jobs)
+
+    @property
     def is_draining(self) -> bool:
         """Whether no further job is taken."""
         return self._is_draining

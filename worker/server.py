@@ -34,6 +34,7 @@ class WorkerServer:
 
     Attributes:
         address: "host:port", once serving.
+        dispatcher: who runs tasks, once serving.
 
     Raises (on entry):
         OSError: the port is taken, or the cache folder cannot be used.
@@ -47,7 +48,7 @@ class WorkerServer:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server
         self._service: WorkerService
-        self._dispatcher: Dispatcher
+        self.dispatcher: Dispatcher
         self._dispatching: asyncio.Task[None]
 
     async def __aenter__(self) -> "WorkerServer":
@@ -60,9 +61,9 @@ class WorkerServer:
             config.max_program_mb * 2**20,
         )
         queue = Queue(config.max_batch_rows, config.max_queue_tasks)
-        self._dispatcher = Dispatcher(config.name, queue, self._runner)
-        self._service = WorkerService(config.name, config.device, programs, self._dispatcher)
-        interceptors = [Hang(self._dispatcher.awake), ErrorInterceptor()]
+        self.dispatcher = Dispatcher(config.name, queue, self._runner)
+        self._service = WorkerService(config.name, config.device, programs, self.dispatcher)
+        interceptors = [Hang(self.dispatcher.awake), ErrorInterceptor()]
         server = self._server = channels.server(interceptors=interceptors)
         worker_pb2_grpc.add_WorkerServicer_to_server(self._service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -73,13 +74,13 @@ class WorkerServer:
             await programs.survey()
             port = channels.listen(server, f"{config.host}:{config.port}", config.tls)
             self.address = f"{config.host}:{port}"
-            self._dispatcher.set_faults(config.faults)
+            self.dispatcher.set_faults(config.faults)
             await server.start()
         except BaseException:
             await server.stop(None)
             await self._runner.close()
             raise
-        self._dispatching = asyncio.create_task(self._dispatcher.run(), name="dispatch")
+        self._dispatching = asyncio.create_task(self.dispatcher.run(), name="dispatch")
         self._dispatching.add_done_callback(self._on_end)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         log.info("serving", worker=config.name, address=self.address, device=config.device)
@@ -96,7 +97,7 @@ class WorkerServer:
         self._service.drain()
         try:
             async with asyncio.timeout(self.config.drain_s):
-                await self._dispatcher.wait_idle()
+                await self.dispatcher.wait_idle()
         except TimeoutError:
             log.warning("not-drained", worker=self.config.name, after_s=self.config.drain_s)
         await self._server.stop(CLOSE_GRACE_S)

@@ -80,7 +80,12 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
         program = await self._programs.obtain(task.program)
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         owner = object()
-        submitted = job(task, (owner, task.id), owner, program, arrived_s, ended.set_result)
+
+        def then(outcome: Outcome) -> None:
+            if not ended.done():  # the caller may have given up in this very turn of the loop
+                ended.set_result(outcome)
+
+        submitted = job(task, (owner, task.id), owner, program, arrived_s, then)
         left_s = context.time_remaining()
         if left_s is not None:
             submitted.due_s = min(submitted.due_s, monotonic() + left_s)
@@ -151,8 +156,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):
                 stream.abort(error)
         for single, ended in self._single.items():
             if (owner is None or owner is single) and not ended.done():
-                ended.set_result(Outcome(error=error))
                 self._dispatcher.drop(single)
+                ended.set_result(Outcome(error=error))
 
 
 class Hang(_ServerInterceptor):

@@ -1,0 +1,106 @@
+"""The device thread: delays in service, batches split again, bad rows apart, no harm from errors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+
+import numpy as np
+import pytest
+import torch
+
+from kofn.wire.errors import FailedPrecondition, Internal, InvalidArgument
+from models.programs import Program, load_program
+from worker.faults import Delay, Faults, Injector
+from worker.laws import Constant
+from worker.runner import Job, Runner
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[Runner]:
+    """A runner on the processor."""
+    made = Runner("cpu", 1)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(scope="module")
+def program(doubled: object) -> Program:
+    """The program that doubles, loaded."""
+    return load_program(doubled.data)  # type: ignore[attr-defined]
+
+
+def job(program: Program, shard: np.ndarray) -> Job:
+    """A job that nobody hears of."""
+    return Job(object(), None, program, [shard], 0, 0.0, 0.0, lambda outcome: None)
+
+
+def late(delay_s: float, interruptible: bool) -> Injector:
+    """Faults of one constant delay."""
+    return Injector(Faults(delay=Delay(Constant(delay_s), 1.0, interruptible)), "w")
+
+
+async def test_a_delay_is_spent(runner: Runner, program: Program) -> None:
+    """In full, also when its job is cancelled, unless it may be interrupted."""
+    cancelled = job(program, np.ones((1, 3), np.float32))
+    cancelled.is_cancelled = True
+    (outcome,) = await runner.run([cancelled], late(0.05, interruptible=False))
+    assert outcome.service_s >= 0.05
+    assert not outcome.outputs
+    start_s = monotonic()
+    await runner.run([cancelled], late(600.0, interruptible=True))
+    assert monotonic() - start_s < 60
+
+
+async def test_a_cancellation_ends_a_delay(runner: Runner, program: Program) -> None:
+    """When no job of the batch is left that wants it."""
+    jobs = [job(program, np.ones((1, 3), np.float32)) for _ in range(2)]
+    running = asyncio.create_task(runner.run(jobs, late(600.0, interruptible=True)))
+    for each in jobs:
+        assert not running.done()
+        each.is_cancelled = True
+        runner.stir()
+    async with asyncio.timeout(10):
+        outcomes = await running
+    assert [outcome.outputs for outcome in outcomes] == [[], []]
+
+
+async def test_closing_ends_a_delay(program: Program) -> None:
+    """So that a worker can leave."""
+    runner = Runner("cpu", 1)
+    each = job(program, np.ones((1, 3), np.float32))
+    running = asyncio.create_task(runner.run([each], late(600.0, interruptible=False)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await runner.close()
+        await running
+
+
+async def test_a_bad_job_fails_alone(runner: Runner, program: Program) -> None:
+    """Infinite inputs are told; the batch's others are answered."""
+    shards = [np.full((2, 3), value, np.float32) for value in (1, np.inf, 3)]
+    outcomes = await runner.run([job(program, shard) for shard in shards], Injector(Faults(), "w"))
+    assert isinstance(outcomes[1].error, InvalidArgument)
+    np.testing.assert_array_equal(outcomes[0].outputs[0], 2 * shards[0])
+    np.testing.assert_array_equal(outcomes[2].outputs[0], 2 * shards[2])
+
+
+async def test_a_program_that_fails_is_told(
+    runner: Runner, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each job hears of it, and the next batch is run."""
+
+    def broken(*inputs: torch.Tensor) -> torch.Tensor:
+        raise IndexError("planted")
+
+    jobs = [job(program, np.ones((1, 3), np.float32)) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "_run", broken)
+        outcomes = await runner.run(jobs, Injector(Faults(), "w"))
+    assert all(isinstance(outcome.error, Internal) for outcome in outcomes)
+    assert not (await runner.run(jobs, Injector(Faults(), "w")))[0].error
+
+
+def test_a_device_that_is_not_there() -> None:
+    """Is told at once."""
+    with pytest.raises(FailedPrecondition, match="Device 'cuda:77' cannot be used"):
+        Runner("cuda:77", 1)
