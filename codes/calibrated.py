@@ -11,7 +11,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import Matrix, Vector
+from codes.base import Code, Matrix, Vector
 from codes.exact_case import ExactCase
 from codes.linear import LinearCode
 from codes.moments import Moments, measure_moments
@@ -53,7 +53,7 @@ class Calibrated(LinearCode):
     summary: ClassVar[str] = "another code with the best affine decoder for a program"
     exact: ClassVar[bool] = False
 
-    code: LinearCode
+    code: Code
     moments: Moments
     ridge: float = 1e-4
     error_limit: float = 0.99  # beyond it is the mean, up to what chance shows in the moments
@@ -101,6 +101,7 @@ class Calibrated(LinearCode):
         return ExactCase("any", (), 1, "own answers; of the others the expected error is right")
 
     def _generator(self) -> Matrix:
+        assert isinstance(self.code, LinearCode)  # checked when made
         return self.code.generator
 
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:

@@ -149,7 +149,7 @@ def check_refusals(code: Code) -> None:
     _refused(code, code.decode, results[:-1], everything, says=str(code.n))
     _refused(code, code.encode, torch.zeros(2, code.q + 1, 3), says=f"q = {code.q}")
     _refused(code, code.encode, torch.zeros(0, code.q, 3), says="g >= 1")
-    _refused(code, code.encode, torch.zeros(2, code.q, 3, dtype=torch.int64), says="floating")
+    _refused(code, code.encode, torch.zeros(2, code.q, 3, dtype=torch.int64), says="queries")
     if code.n > 1:
         odd = [*results[:-1], results[-1][:1]]
         _refused(code, code.decode, odd, everything, says=f"slot {code.n - 1}")
@@ -200,7 +200,7 @@ def check_configuration(code: Code) -> None:
             wrong = {**shown, argument: value}
             _refused(code, type(code), says=f"'{argument}'", **wrong)
     for argument in {"k", "n"} & set(shown):
-        _refused(code, type(code), says=f"'{argument}'", **{**shown, argument: "4"})
+        _refused(code, type(code), says=argument, **{**shown, argument: "4"})
 
 
 CHECKS: tuple[Check, ...] = (
@@ -232,11 +232,11 @@ def _without_an_own_slot(code: Code, size: int) -> Iterator[tuple[int, ...]]:
 
 def _refused(
     code: Code, ask: Callable[..., object], *arguments: object, says: str, **named: object
-) -> ValueError:
-    refusal: ValueError | None = None
+) -> ValueError | TypeError:
+    refusal: ValueError | TypeError | None = None
     try:
         ask(*arguments, **named)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter where annotations are checked
         refusal = error
     assert refusal is not None, f"{code!r}: {ask} must refuse {arguments or named}."
     assert says in str(refusal), f"{code!r}: {refusal} does not name {says!r}."

@@ -64,7 +64,9 @@ class Parity(MDSCode):
         average     21, 18      75, 69      1e4, 9e3        5e4, 5e4
         cauchy      7.6, 3.9    24, 12      109, 55         385, 217
     A plain Vandermonde matrix is worse than both: 105, 72 at (8, 10). Averages keep the mix inside
-    the range of the queries, which matters more to a network; cauchy suits linear programs.
+    the range of the queries, which matters more to a network: on 8 x 8 digits, a small CNN, (6, 8),
+    calibrated, two lost, .74 of the lost answers were right with averages and .61 with cauchy.
+    Cauchy suits linear programs.
     Source: [kosaian2019]; there with a trained parity model, here the slots' own program.
     Deviates: averages instead of sums by default; r > 1.
 

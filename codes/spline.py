@@ -95,8 +95,8 @@ class Spline(LinearCode):
 
     k: int
     n: int
-    lambda_e: float = 0.0
-    lambda_d: float = 1e-4
+    lambda_e: float | int = 0.0
+    lambda_d: float | int = 1e-4
 
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
