@@ -107,6 +107,7 @@ async def _serve(config: WorkerConfig, ready_file: Path | None) -> None:
     async with WorkerServer(config) as server:
         if ready_file is not None:
             _write_ready(ready_file, server.address)
+            log.info("ready", file=str(ready_file))
         running = asyncio.create_task(server.run(), name="worker")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         try:

@@ -119,6 +119,7 @@ class Master:
 
 
 Start = Callable[..., Awaitable[WorkerServer]]
+Connect = Callable[[str], Master]
 Dial = Callable[[WorkerServer], Awaitable[Master]]
 
 
@@ -136,20 +137,30 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-async def dial(doubled: Archive) -> AsyncIterator[Dial]:
-    """Connects a master to a worker, pushes the program, opens the stream."""
+async def connect(doubled: Archive) -> AsyncIterator[Connect]:
+    """Connects a master to an address; pushes nothing and opens no stream."""
     masters: list[Master] = []
 
+    def connected(address: str) -> Master:
+        masters.append(Master(address, doubled.name))
+        return masters[-1]
+
+    yield connected
+    for master in masters:
+        await master.channel.close()
+
+
+@pytest.fixture
+def dial(doubled: Archive, connect: Connect) -> Dial:
+    """Connects a master to a worker, pushes the program, opens the stream."""
+
     async def dialled(server: WorkerServer) -> Master:
-        master = Master(server.address, doubled.name)
-        masters.append(master)
+        master = connect(server.address)
         await master.push(doubled.data, doubled.name)
         await master.open()
         return master
 
-    yield dialled
-    for master in masters:
-        await master.channel.close()
+    return dialled
 
 
 @pytest.fixture

@@ -13,9 +13,6 @@ from typing import Any
 import grpc
 import pytest
 
-from support.until import until
-from tests.worker.conftest import Archive, Master
-
 PATIENCE_S = 25.0
 
 
@@ -42,55 +39,51 @@ async def said(ended: asyncio.subprocess.Process) -> str:
         return (await ended.communicate())[1].decode()
 
 
-async def ready(path: Path) -> Any:
-    """The ready file's contents."""
-    await until(path.exists, PATIENCE_S)
-    return json.loads(path.read_text())
+async def ready(worker: asyncio.subprocess.Process, path: Path) -> Any:
+    """The ready file's contents, once the worker's log says that it is written."""
+    assert worker.stderr is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while json.loads(line := await worker.stderr.readline())["event"] != "ready":
+            assert line
+    return json.loads(await asyncio.to_thread(path.read_text))
 
 
-async def test_a_worker_drains_at_sigterm(tmp_path: Path, doubled: Archive) -> None:
+async def test_a_worker_drains_at_sigterm(tmp_path: Path, doubled: Any, connect: Any) -> None:
     """It answers what it has in hand, says that it leaves, and exits with 0; its log is JSON."""
     config = tmp_path / "worker.yaml"
     config.write_text(f"name: from-file\nport: 1\ncache: {tmp_path}/cache\nthreads: 1\n")
     flags = ("--config", str(config), "--port", "0", "--ready-file", str(tmp_path / "ready"))
     async with process(*flags, KOFN_WORKER_NAME="from-environment") as worker:
-        told = await ready(tmp_path / "ready")
+        told = await ready(worker, tmp_path / "ready")
         assert told["pid"] == worker.pid
-        master = Master(told["address"], doubled.name)
-        try:
-            await master.push(doubled.data, doubled.name)
-            greeting = await master.open()
-            assert (greeting.worker, greeting.process_id) == ("from-environment", worker.pid)
-            await master.set_faults('{"delay": {"law": "constant", "value_ms": 100}}')
-            await master.send(master.task(1))
-            await master.set_faults(HELD_BACK)  # ordered behind the task by the worker
-            worker.send_signal(signal.SIGTERM)
-            first, second = await master.read(), await master.read()
-            assert first.HasField("draining")
-            assert second.result.id == 1
-            assert await master.ended() is grpc.StatusCode.OK
-        finally:
-            await master.channel.close()
+        master = connect(told["address"])
+        await master.push(doubled.data, doubled.name)
+        greeting = await master.open()
+        assert (greeting.worker, greeting.process_id) == ("from-environment", worker.pid)
+        await master.set_faults('{"delay": {"law": "constant", "value_ms": 300}}')
+        await master.send(master.task(1), master.task(2, program="f" * 64))
+        assert (await master.read()).result.id == 2  # so the first has arrived
+        worker.send_signal(signal.SIGTERM)
+        first, second = await master.read(), await master.read()
+        assert first.HasField("draining")
+        assert second.result.id == 1
+        assert await master.ended() is grpc.StatusCode.OK
         lines = (await said(worker)).splitlines()
         assert worker.returncode == 0
         events = [json.loads(line)["event"] for line in lines if line.startswith("{")]
-        assert events[:1] == ["serving"]
-        assert events[-1:] == ["draining"]
+        assert events == ["draining"]
 
 
-async def test_an_injected_exit_is_an_exit(tmp_path: Path, doubled: Archive) -> None:
+async def test_an_injected_exit_is_an_exit(tmp_path: Path, doubled: Any, connect: Any) -> None:
     """The process is gone in the midst of the task; its stream breaks."""
     flags = ("--port", "0", "--cache", str(tmp_path), "--ready-file", str(tmp_path / "ready"))
     faults = '{"failure": {"kind": "exit", "probability": 1}}'
     async with process(*flags, "--faults", faults) as worker:
-        master = Master((await ready(tmp_path / "ready"))["address"], doubled.name)
-        try:
-            await master.push(doubled.data, doubled.name)
-            await master.open()
-            await master.send(master.task(1))
-            assert await master.ended() is grpc.StatusCode.UNAVAILABLE
-        finally:
-            await master.channel.close()
+        master = connect((await ready(worker, tmp_path / "ready"))["address"])
+        await master.push(doubled.data, doubled.name)
+        await master.open()
+        await master.send(master.task(1))
+        assert await master.ended() is grpc.StatusCode.UNAVAILABLE
         await said(worker)
         assert worker.returncode == 70
 

@@ -1,4 +1,4 @@
-"""The device thread: delays in service, batches split again, bad rows apart, no harm from errors."""
+"""The device thread: delays in service, batches split again, errors that harm nobody else."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -75,7 +75,7 @@ async def test_an_empty_push(master: Any) -> None:
 
 
 async def test_a_file_that_rotted_is_discarded(
-    start: Any, dial: Any, doubled: Any, tmp_path: Path
+    start: Any, dial: Any, connect: Any, doubled: Any, tmp_path: Path
 ) -> None:
     """At the start, and when it happens later: the task is told to push, and a push cures it."""
     file = tmp_path / "cache" / f"{doubled.name}.pt2"
@@ -83,42 +83,34 @@ async def test_a_file_that_rotted_is_discarded(
     file.write_bytes(doubled.data[:-100])
     worker = await start(max_loaded_programs=1)
     assert not file.exists()
-    master = await dial(worker)
+    await dial(worker)
     assert file.read_bytes() == doubled.data
     again = await start(name="again")  # holds it on disk only
     file.write_bytes(doubled.data[:-100])
-    reader = type(master)(again.address, doubled.name)
-    try:
-        assert list((await reader.open()).programs) == [doubled.name]
-        await reader.send(reader.task(1))
-        (result,) = (await reader.results(1)).values()
-        assert result.code == grpc.StatusCode.NOT_FOUND.value[0]
-        assert not file.exists()
-        await reader.push(doubled.data, doubled.name)
-        await reader.send(reader.task(2))
-        (result,) = (await reader.results(1)).values()
-        assert result.code == 0
-    finally:
-        await reader.channel.close()
+    reader = connect(again.address)
+    assert list((await reader.open()).programs) == [doubled.name]
+    await reader.send(reader.task(1))
+    (result,) = (await reader.results(1)).values()
+    assert result.code == grpc.StatusCode.NOT_FOUND.value[0]
+    assert not file.exists()
+    await reader.push(doubled.data, doubled.name)
+    await reader.send(reader.task(2))
+    (result,) = (await reader.results(1)).values()
+    assert result.code == 0
 
 
 async def test_a_program_on_disk_is_loaded_for_its_task(
-    start: Any, dial: Any, doubled: Any
+    start: Any, dial: Any, connect: Any
 ) -> None:
     """Tasks wait for it and are answered; one cancelled meanwhile is not."""
     await dial(await start())
-    later = await start(name="later")
-    master = await dial(await start(name="other"))
-    reader = type(master)(later.address, doubled.name)
-    try:
-        await reader.open()
-        await reader.send(*(reader.task(i) for i in (1, 2, 3)))
-        await reader.cancel(2)
-        results = await reader.results(2)
-        assert sorted(results) == [1, 3]
-        assert from_wire(results[3].outputs[0]).tolist() == [[6.0] * 3]
-    finally:
-        await reader.channel.close()
+    reader = connect((await start(name="later")).address)
+    await reader.open()
+    await reader.send(*(reader.task(i) for i in (1, 2, 3)))
+    await reader.cancel(2)
+    results = await reader.results(2)
+    assert sorted(results) == [1, 3]
+    assert from_wire(results[3].outputs[0]).tolist() == [[6.0] * 3]
 
 
 # Faults
