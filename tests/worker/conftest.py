@@ -47,17 +47,19 @@ def doubled() -> Archive:
 
 
 class Master:
-    """A master's side: one channel, at most one stream."""
+    """A master's side: one channel, most often one stream."""
 
     def __init__(self, address: str, program: str) -> None:
         self.program = program
         self.channel = channels.worker_channel(address)
         self.stub: Any = worker_pb2_grpc.WorkerStub(self.channel)
-        self.stream: Any = None
+        self.stream: Any = None  # the last one opened
+        self.streams: list[Any] = []
 
     async def open(self) -> worker_pb2.Greeting:
         """Open the stream; gives the greeting."""
         self.stream = self.stub.Work()
+        self.streams.append(self.stream)
         return (await self.read()).greeting
 
     async def read(self) -> worker_pb2.FromWorker:
@@ -70,6 +72,15 @@ class Master:
         """So many results, by id."""
         read = [(await self.read()).result for _ in range(count)]
         return {result.id: result for result in read}
+
+    async def close(self) -> None:
+        """End every stream, then the channel."""
+        for stream in self.streams:
+            stream.cancel()
+            await stream.code()
+        await self.channel.close(None)
+        for _ in range(3):  # gRPC's own task for a call's status ends a turn or two after the call
+            await asyncio.sleep(0)
 
     async def ended(self) -> Any:
         """The stream's status, after whatever comes before its end."""
@@ -147,7 +158,7 @@ async def connect(doubled: Archive) -> AsyncIterator[Connect]:
 
     yield connected
     for master in masters:
-        await master.channel.close()
+        await master.close()
 
 
 @pytest.fixture
