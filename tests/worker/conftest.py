@@ -17,6 +17,7 @@ from torch import nn
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.tensors import to_wire
 from models.programs import content_hash, export_program
+from support.until import until
 from worker.config import WorkerConfig
 from worker.server import WorkerServer
 
@@ -44,6 +45,12 @@ def doubled() -> Archive:
     """The program that doubles."""
     data = export_program(Doubled(), torch.zeros(2, 3))
     return Archive(data, content_hash(data))
+
+
+def _is_settled() -> bool:
+    """Whether gRPC's own tasks are done: a cancelled call's outlives it by some microseconds."""
+    running = (task.get_coro() for task in asyncio.all_tasks())
+    return all(getattr(each, "__name__", "") != "_handle_status_once_received" for each in running)
 
 
 class Master:
@@ -79,8 +86,7 @@ class Master:
             stream.cancel()
             await stream.code()
         await self.channel.close(None)
-        for _ in range(3):  # gRPC's own task for a call's status ends a turn or two after the call
-            await asyncio.sleep(0)
+        await until(_is_settled)
 
     async def ended(self) -> Any:
         """The stream's status, after whatever comes before its end."""
