@@ -17,7 +17,6 @@ from torch import nn
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.tensors import to_wire
 from models.programs import content_hash, export_program
-from support.until import until
 from worker.config import WorkerConfig
 from worker.server import WorkerServer
 
@@ -45,12 +44,6 @@ def doubled() -> Archive:
     """The program that doubles."""
     data = export_program(Doubled(), torch.zeros(2, 3))
     return Archive(data, content_hash(data))
-
-
-def _is_settled() -> bool:
-    """Whether gRPC's own tasks are done: a cancelled call's outlives it by some microseconds."""
-    running = (task.get_coro() for task in asyncio.all_tasks())
-    return all(getattr(each, "__name__", "") != "_handle_status_once_received" for each in running)
 
 
 class Master:
@@ -81,20 +74,20 @@ class Master:
         return {result.id: result for result in read}
 
     async def close(self) -> None:
-        """End every stream, then the channel."""
+        """Read every stream to its end, then close the channel; the worker has stopped before."""
         for stream in self.streams:
-            stream.cancel()
-            await stream.code()
+            if not stream.done():
+                await self.ended(stream)
         await self.channel.close(None)
-        await until(_is_settled)
 
-    async def ended(self) -> Any:
-        """The stream's status, after whatever comes before its end."""
+    async def ended(self, stream: Any = None) -> Any:
+        """The status of the last or another stream, after whatever comes before its end."""
+        stream = stream or self.stream
         with contextlib.suppress(grpc.aio.AioRpcError):  # its status is what is asked for
             async with asyncio.timeout(PATIENCE_S):
-                while isinstance(await self.stream.read(), worker_pb2.FromWorker):
+                while isinstance(await stream.read(), worker_pb2.FromWorker):
                     pass
-        return await asyncio.wait_for(self.stream.code(), PATIENCE_S)
+        return await asyncio.wait_for(stream.code(), PATIENCE_S)
 
     def task(self, task_id: int, rows: int = 1, **fields: Any) -> worker_pb2.Task:
         """A task on rows of its own id."""
@@ -141,19 +134,6 @@ Dial = Callable[[WorkerServer], Awaitable[Master]]
 
 
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts a worker with these settings; they are drained after the test."""
-    async with AsyncExitStack() as stack:
-
-        async def started(**settings: Any) -> WorkerServer:
-            settings = {"name": "w", "cache": tmp_path / "cache", "drain_s": 0.2, **settings}
-            config = WorkerConfig.model_validate({**settings, "port": settings.get("port", 0)})
-            return await stack.enter_async_context(WorkerServer(config))
-
-        yield started
-
-
-@pytest.fixture
 async def connect(doubled: Archive) -> AsyncIterator[Connect]:
     """Connects a master to an address; pushes nothing and opens no stream."""
     masters: list[Master] = []
@@ -165,6 +145,22 @@ async def connect(doubled: Archive) -> AsyncIterator[Connect]:
     yield connected
     for master in masters:
         await master.close()
+
+
+@pytest.fixture
+async def start(tmp_path: Path, connect: Connect) -> AsyncIterator[Start]:
+    """Starts a worker with these settings; they are drained after the test.
+
+    Masters outlive workers (hence `connect`), so that each call ends before its channel does.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def started(**settings: Any) -> WorkerServer:
+            settings = {"name": "w", "cache": tmp_path / "cache", "drain_s": 0.2, **settings}
+            config = WorkerConfig.model_validate({**settings, "port": settings.get("port", 0)})
+            return await stack.enter_async_context(WorkerServer(config))
+
+        yield started
 
 
 @pytest.fixture
