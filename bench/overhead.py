@@ -178,7 +178,8 @@ async def _host(count: int, first: int, groups: int) -> AsyncIterator[dict[str, 
         *(f"--{name}={value}" for name, value in arguments.items()),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    assert process.stdin is not None and process.stdout is not None  # asked for above
+    assert process.stdin is not None  # asked for above
+    assert process.stdout is not None
     try:
         line = await asyncio.wait_for(process.stdout.readline(), CONNECT_S)
         yield json.loads(line)

@@ -1,4 +1,4 @@
-"""Where the workers are: a list of targets, each a "host:port" whose name stands for all its addresses.
+"""Where the workers are: targets "host:port", whose names stand for all their addresses.
 
 Names are looked up again every few seconds, so that `docker compose up --scale worker=16`, a
 headless Kubernetes service and a fixed list of hosts work alike. This module says which addresses

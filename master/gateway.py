@@ -92,7 +92,7 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Answer a stream of requests, each as soon as it is ready; errors do not end the stream."""
+        """Answer a stream of requests, each as soon as it is ready; an error ends only its own."""
         ready: asyncio.Queue[pb.ModelStreamInferResponse | None] = asyncio.Queue()
         places = asyncio.Semaphore(STREAM_LIMIT)
 

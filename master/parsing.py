@@ -1,4 +1,4 @@
-"""From an Open Inference request to rows, wishes and a policy; every refusal says what is accepted."""
+"""From an Open Inference request to rows, wishes and a policy; refusals say what is accepted."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -29,14 +29,15 @@ class Events:
     """Fans events out to whoever watches; a slow watcher cannot hold the others up."""
 
     def __init__(self) -> None:
-        self._watchers: set[asyncio.Queue[control_pb2.Event | None]] = set()
+        # Queues of those who watch; added and removed by `watch`, dropped by `tell` when full.
+        self.watchers: set[asyncio.Queue[control_pb2.Event | None]] = set()
 
     def tell(self, kind: str, subject: str, detail: str) -> None:
         """Hand the event to every watcher, now."""
         event = control_pb2.Event(time_s=time(), kind=kind, subject=subject, detail=detail)
-        for queue in list(self._watchers):
+        for queue in list(self.watchers):
             if queue.qsize() >= EVENT_BACKLOG:
-                self._watchers.discard(queue)
+                self.watchers.discard(queue)
                 queue.put_nowait(None)
             else:
                 queue.put_nowait(event)
@@ -45,17 +46,17 @@ class Events:
     async def watch(self) -> AsyncIterator["asyncio.Queue[control_pb2.Event | None]"]:
         """A queue of events from now on; None ends it."""
         queue: asyncio.Queue[control_pb2.Event | None] = asyncio.Queue()
-        self._watchers.add(queue)
+        self.watchers.add(queue)
         try:
             yield queue
         finally:
-            self._watchers.discard(queue)
+            self.watchers.discard(queue)
 
     def end(self) -> None:
         """Let every watcher go."""
-        for queue in self._watchers:
+        for queue in self.watchers:
             queue.put_nowait(None)
-        self._watchers.clear()
+        self.watchers.clear()
 
 
 @dataclass

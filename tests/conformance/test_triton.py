@@ -43,7 +43,10 @@ pytestmark = pytest.mark.timeout(400)  # the first run installs the client
 def test_descriptions(told: dict[str, Any]) -> None:
     """Health, metadata and configuration say what is deployed."""
     seen = told["describe"]
-    assert seen["live"] and seen["ready"] and seen["model_ready"] and not seen["unknown_ready"]
+    assert seen["live"]
+    assert seen["ready"]
+    assert seen["model_ready"]
+    assert not seen["unknown_ready"]
     assert seen["server"] == "kofn"
     assert "statistics" in seen["extensions"]
     assert seen["input"] == ["input", "FP32", [-1, 1, 8, 8]]

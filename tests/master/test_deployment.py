@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from kofn.wire.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from master.pool import Pool
 from master.query import Source
 from support.scripted import ScriptedWorker
 from support.serving import queries, serving, truth
+from support.until import until
 
 PARITY = {"name": "parity", "k": 2, "n": 3}
 UNCODED = {"name": "uncoded", "k": 2}
@@ -18,16 +20,13 @@ SOON = {"wait": "soft", "soft_deadline": "1ms"}
 
 def workers(count: int, **scripts: str) -> list[ScriptedWorker]:
     """Workers w0, w1, ...; `w1="hold"` makes that one hold every task."""
-    return [
-        ScriptedWorker(f"w{i}", script=lambda _, act=scripts.get(f"w{i}", "reply"): act)
-        for i in range(count)
-    ]
+    acts = {f"w{i}": scripts.get(f"w{i}", "reply") for i in range(count)}
+    return [ScriptedWorker(name, script=lambda _, act=act: act) for name, act in acts.items()]
 
 
-async def quiet(pool: object) -> None:
-    """Wait until no task is outstanding anywhere; the test's own timeout bounds it."""
-    while any(link.in_flight for link in pool.links.values()):  # type: ignore[attr-defined]
-        await asyncio.sleep(0)
+async def quiet(pool: Pool) -> None:
+    """Wait until no task is outstanding anywhere."""
+    await until(lambda: not any(link.in_flight for link in pool.links.values()))
 
 
 async def test_direct_answers_are_the_uncoded_ones_bit_for_bit() -> None:
@@ -60,8 +59,7 @@ async def test_late_work_is_cancelled_at_the_worker() -> None:
         for _ in range(3):  # slots rotate over workers: w2 holds another one each time
             await live.infer(queries(2))
         await quiet(live.pool)
-        while len(live.workers[2].cancelled) < 3:
-            await asyncio.sleep(0)
+        await until(lambda: len(live.workers[2].cancelled) == 3)
         assert repr(live.pool.assignment) == before
         live.pool.assignment.check()
 
@@ -166,8 +164,7 @@ async def test_the_queue_is_bounded() -> None:
     batching = {"max_groups": 1, "queue_rows": 4, "max_request_rows": 4, "max_in_flight": 1}
     async with serving(*held, code=PARITY, batching=batching) as live:
         taken = [asyncio.create_task(live.infer(queries(2))) for _ in range(3)]
-        while live.deployment.queued_rows < 4:
-            await asyncio.sleep(0)
+        await until(lambda: live.deployment.queued_rows == 4)
         with pytest.raises(ResourceExhausted, match="4 rows wait and at most 4"):
             await live.infer(queries(1))
         for worker in live.workers:
@@ -182,8 +179,7 @@ async def test_a_caller_that_hangs_up_leaves_nothing() -> None:
     batching = {"max_groups": 1, "max_in_flight": 1}
     async with serving(*held, code=PARITY, batching=batching) as live:
         caller = asyncio.create_task(live.infer(queries(6)))
-        while live.deployment.queued_rows != 4:
-            await asyncio.sleep(0)
+        await until(lambda: live.deployment.queued_rows == 4)
         caller.cancel()
         with suppress(asyncio.CancelledError):
             await caller
@@ -207,8 +203,7 @@ async def test_draining_refuses_new_requests_and_answers_old_ones() -> None:
     """Close waits for what was taken."""
     async with serving(*workers(3, w0="hold", w1="hold", w2="hold"), code=PARITY) as live:
         taken = asyncio.create_task(live.infer(queries(2)))
-        while not live.deployment.batches_in_flight:
-            await asyncio.sleep(0)
+        await until(lambda: live.deployment.batches_in_flight == 1)
         closing = asyncio.create_task(live.deployment.close("draining for the test", 5.0))
         await asyncio.sleep(0)
         with pytest.raises(Unavailable, match="draining for the test"):
@@ -227,8 +222,7 @@ async def test_a_draining_worker_gets_nothing_new() -> None:
     async with serving(drains, *workers(3)[1:], code=PARITY, policy=SOON) as live:
         while not drains.tasks:
             await live.infer(rows)
-        while live.pool.workers_up == 3:
-            await asyncio.sleep(0)
+        await until(lambda: live.pool.workers_up == 2)
         had = len(drains.tasks)
         for _ in range(4):
             request = await live.infer(rows)

@@ -1,0 +1,87 @@
+"""How many images a second one master answers, on a live cluster of processes on this machine.
+
+Closed loop on purpose: it asks what the cluster can do, not what a client sees (`sweep` is for
+that). Clients, master and workers share the cores, and the CPU of each is told, so that the table
+shows what was the limit.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import psutil
+
+import kofn
+from kofn.local import LocalCluster
+from models import data
+
+REQUEST_S = 10.0
+WARM_UP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: a deployed model under a fixed number of requests in flight."""
+
+    model: str
+    code: str
+    batch: int  # images a request
+    concurrency: int  # requests in flight
+    seconds: float
+
+
+async def measure(cluster: LocalCluster, setting: Setting) -> dict[str, Any]:
+    """Keep `concurrency` requests in flight for `seconds`; every answer is checked for presence."""
+    images = data.load("digits", "test").images.numpy()
+    batch = np.resize(images, (setting.batch, *images.shape[1:]))
+    latencies: list[float] = []
+    stop_at = perf_counter() + WARM_UP_S
+    async with kofn.AsyncClient(cluster.address) as client:
+
+        async def keep_asking() -> None:
+            while perf_counter() < stop_at:
+                began = perf_counter()
+                answers = await client.infer(setting.model, batch, timeout_s=REQUEST_S)
+                if not answers.source.all():
+                    raise RuntimeError("a row came back without an answer")
+                latencies.append(perf_counter() - began)
+
+        async def load() -> None:
+            await asyncio.gather(*(keep_asking() for _ in range(setting.concurrency)))
+
+        await load()
+        latencies.clear()
+        before = _cpu_s(cluster)
+        began = perf_counter()
+        stop_at = began + setting.seconds
+        await load()
+        took_s = perf_counter() - began
+        used = {name: end - before[name] for name, end in _cpu_s(cluster).items()}
+    p50, p99 = np.quantile(latencies, (0.5, 0.99))
+    return {
+        "model": setting.model,
+        "code": setting.code,
+        "batch": setting.batch,
+        "concurrency": setting.concurrency,
+        "images_per_s": setting.batch * len(latencies) / took_s,
+        "requests": len(latencies),
+        "p50_ms": 1e3 * float(p50),
+        "p99_ms": 1e3 * float(p99),
+        "master_cpu": used["master"] / took_s,
+        "worker_cpu": used["workers"] / took_s,
+        "client_cpu": used["client"] / took_s,
+    }
+
+
+def _cpu_s(cluster: LocalCluster) -> dict[str, float]:
+    def of(pid: int) -> float:
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+
+    return {
+        "master": of(cluster.master_pid),
+        "workers": sum(of(worker.pid) for worker in cluster.workers),
+        "client": of(psutil.Process().pid),
+    }

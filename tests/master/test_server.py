@@ -1,0 +1,244 @@
+"""A whole master in this process over scripted workers: the edges that clients and operators see."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from torch import nn
+
+import kofn
+from master.config import MasterConfig
+from master.server import MasterServer
+from models.programs import content_hash, export_program
+from models.store import Store
+from support.scripted import ScriptedWorker, doubled, scripted_workers
+from support.serving import QUERY, queries, truth
+from support.until import until
+
+
+class Doubled(nn.Module):
+    """The network whose program the scripted workers pretend to run."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        sums = images.flatten(1).sum(dim=1, keepdim=True)
+        return torch.cat([2 * sums, -sums], dim=1)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program as a file."""
+    path = tmp_path_factory.mktemp("programs") / "doubled.pt2"
+    path.write_bytes(export_program(Doubled(), torch.rand(2, *QUERY)))
+    return path
+
+
+@dataclass
+class Live:
+    """What a test may touch."""
+
+    master: MasterServer
+    client: kofn.AsyncClient
+    workers: list[ScriptedWorker]
+
+
+def deployment(archive: Path, **changes: Any) -> dict[str, Any]:
+    """A parity code over the program."""
+    return {
+        "name": "doubled",
+        "program": str(archive),
+        "code": {"name": "parity", "k": 2, "n": 3},
+        "policy": {"wait": "soft", "soft_deadline": "1ms"},
+        "batching": {"max_delay_ms": 0, "max_request_rows": 64},
+        "timeout_ms": 5000,
+        **changes,
+    }
+
+
+@asynccontextmanager
+async def live(archive: Path, *deployments: dict[str, Any]) -> AsyncIterator[Live]:
+    """Three workers that lack the program, a master, a client."""
+    workers = [ScriptedWorker(f"w{i}", programs=[]) for i in range(3)]
+    async with scripted_workers(*workers) as addresses:
+        config = MasterConfig.model_validate({
+            "server": {"port": 0, "metrics_port": 0, "drain_s": 1},
+            "workers": addresses,
+            "deployments": list(deployments or [deployment(archive)]),
+        })
+        async with (
+            MasterServer(config, Store(archive.parent / "store")) as master,
+            kofn.AsyncClient(master.address) as client,
+        ):
+            yield Live(master, client, workers)
+
+
+async def test_programs_are_pushed_and_served(archive: Path) -> None:
+    """Workers that lack the program get the very bytes; answers are the uncoded ones."""
+    async with live(archive) as now:
+        rows = queries(5)
+        answers = await now.client.infer("doubled", rows)
+        np.testing.assert_allclose(answers.outputs, truth(rows), rtol=1e-4, atol=1e-5)
+        assert answers.source.min() >= kofn.Source.DIRECT
+        assert now.workers[0].pushed == archive.read_bytes()
+        program = content_hash(archive.read_bytes())
+        assert now.workers[0].tasks[0].program == program
+
+
+async def test_a_reply_tells_responders_and_stages(archive: Path) -> None:
+    """Who answered, and where the time went."""
+    async with live(archive) as now:
+        answers = await now.client.infer("doubled", queries(2), wait="all")
+        assert answers.responders == ((0, 1, 2),)
+        assert answers.n == 3
+        assert answers.timings.wait_s > 0
+        assert answers.timings.total_s >= answers.timings.wait_s
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"timeout_ms": 0}, "timeout_ms"),
+        ({"timeout_ms": "soon"}, "int"),
+        ({"wait": "sometimes"}, "first, soft, all"),
+        ({"patience": 3}, "allow_partial, timeout_ms, wait"),
+    ],
+)
+async def test_bad_parameters_are_refused(
+    archive: Path, parameters: dict[str, Any], words: str
+) -> None:
+    """The message says what is accepted."""
+    async with live(archive) as now:
+        with pytest.raises(kofn.InvalidArgument, match=words):
+            await now.client.infer("doubled", queries(2), parameters=parameters)
+        assert (await now.client.infer("doubled", queries(2))).is_whole
+
+
+async def test_the_deadline_of_the_call_is_kept(archive: Path) -> None:
+    """All workers hold: the reply says how many slots came, in time."""
+    async with live(archive) as now:
+        for worker in now.workers:
+            worker.script = lambda number: "hold"
+        with pytest.raises(kofn.DeadlineExceeded):
+            await now.client.infer("doubled", queries(2), timeout_s=0.2)
+
+
+async def test_deployments_come_and_go(archive: Path) -> None:
+    """Deploy beside, replace, undeploy; bad ones are refused by field."""
+    async with live(archive) as now:
+        other = deployment(archive, name="other", code={"name": "uncoded", "k": 1})
+        told = await now.client.deploy(other)
+        assert (told.name, told.n, told.ready) == ("other", 1, True)
+        assert await now.client.model_ready("other")
+        replaced = await now.client.deploy({**other, "code": {"name": "uncoded", "k": 3}})
+        assert replaced.k == 3
+        rows = queries(3)
+        np.testing.assert_array_equal(
+            (await now.client.infer("other", rows)).outputs, doubled(rows)
+        )
+        await now.client.undeploy("other")
+        with pytest.raises(kofn.NotFound, match="served: doubled"):
+            await now.client.infer("other", rows)
+        with pytest.raises(kofn.InvalidArgument, match="k"):
+            await now.client.deploy({**other, "code": {"name": "parity", "k": 0, "n": 3}})
+        with pytest.raises(kofn.NotFound):
+            await now.client.deploy({**other, "program": "no-such-program"})
+
+
+async def test_faults_reach_their_workers(archive: Path) -> None:
+    """By name, or all; one worker's refusal is told beside the others."""
+    law = json.dumps({"delay": {"law": "constant", "shift_ms": 1}})
+    async with live(archive) as now:
+        await now.client.set_faults(law, workers=["w1"])
+        assert [worker.faults_json for worker in now.workers] == ["", law, ""]
+        told = await now.client.get_faults()
+        assert sorted(item.worker for item in told.workers) == ["w0", "w1", "w2"]
+        await now.client.set_faults("")
+        assert [worker.faults_json for worker in now.workers] == ["", "", ""]
+        with pytest.raises(kofn.NotFound, match="w7"):
+            await now.client.set_faults(law, workers=["w7"])
+
+
+async def test_status_shows_workers_and_deployments(archive: Path) -> None:
+    """Counters move, states are told."""
+    async with live(archive) as now:
+        await now.client.infer("doubled", queries(6), wait="all")
+        status = await now.client.status()
+        assert {worker.name: worker.state for worker in status.workers} == {
+            "w0": "up", "w1": "up", "w2": "up",
+        }  # fmt: skip
+        (told,) = status.deployments
+        assert (told.k, told.n, told.recovery_threshold, told.ready) == (2, 3, 2, True)
+        assert (told.answered_rows, told.direct_rows, told.tasks_sent) == (6, 6, 3)
+        assert told.p50_ms > 0
+
+
+async def test_events_tell_what_changes(archive: Path) -> None:
+    """A watcher hears of deployments and of a worker that breaks off."""
+    async with live(archive) as now:
+        heard: list[str] = []
+
+        async def listen() -> None:
+            async for event in now.client.events():
+                heard.append(f"{event.kind} {event.subject}")
+
+        listening = asyncio.create_task(listen())
+        await until(lambda: bool(now.master.state.events.watchers))
+        await now.client.deploy(deployment(archive, name="other"))
+        now.workers[0].script = lambda number: "break"
+        while "worker-down w0" not in heard:
+            await now.client.infer("doubled", queries(2))
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        assert heard[0] == "deployed other"
+
+
+async def test_metrics_are_served_and_move(archive: Path) -> None:
+    """One scrape over HTTP, in Prometheus' own format."""
+    async with live(archive) as now:
+        await now.client.infer("doubled", queries(6), wait="all")
+        url = f"http://{now.master.metrics_address}/metrics"
+
+        def scrape() -> str:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                return reply.read().decode()
+
+        text = await asyncio.to_thread(scrape)
+        assert 'kofn_rows_total{deployment="doubled",source="direct"} 6.0' in text
+        assert 'kofn_worker_up{worker="w0"} 1.0' in text
+        assert 'kofn_worker_tasks_total{outcome="answered",worker="w0"} 1.0' in text
+        assert 'kofn_request_duration_seconds_count{deployment="doubled",outcome="ok"} 1.0' in text
+        assert 'kofn_stage_duration_seconds_bucket{deployment="doubled",le="+Inf"' in text
+
+
+async def test_health_and_reflection(archive: Path) -> None:
+    """The standard services answer, for the whole and for a model."""
+    async with live(archive) as now, grpc.aio.insecure_channel(now.master.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "doubled", "inference.GRPCInferenceService"):
+            request = health_pb2.HealthCheckRequest(service=service)
+            assert (await health.Check(request, timeout=5)).status == 1
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(timeout=5)
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        names = {item.name for item in (await call.read()).list_services_response.service}
+        call.cancel()
+        assert {"inference.GRPCInferenceService", "kofn.control.v1.Control"} <= names
+
+
+async def test_a_taken_port_is_an_error(archive: Path) -> None:
+    """Two masters never share a port silently."""
+    async with live(archive) as now:
+        port = int(now.master.address.rpartition(":")[2])
+        config = MasterConfig.model_validate({"server": {"port": port, "metrics_port": None}})
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            async with MasterServer(config, Store(archive.parent / "store")):
+                pass
