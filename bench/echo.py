@@ -22,7 +22,7 @@ PROGRAM = "0" * 64  # what these workers claim to hold
 HEADER = struct.Struct("<I")  # length of what follows, on plain sockets
 
 
-class EchoWorker(worker_pb2_grpc.WorkerServicer):
+class EchoWorker(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
     """Answers every task with zeros of [g, answer]."""
 
     def __init__(self, name: str, answer: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 from time import monotonic, perf_counter, process_time
+from typing import Any
 
 import grpc
 import numpy as np
@@ -123,7 +124,7 @@ async def measure(setting: Setting) -> Overhead:
 
     def ratio(floor: str, field: str) -> float:
         pairs = zip(seen["coded"], seen[floor], strict=True)
-        return median(getattr(a, field) / getattr(b, field) for a, b in pairs)
+        return float(median(getattr(a, field) / getattr(b, field) for a, b in pairs))
 
     return Overhead(
         n=n,
@@ -140,7 +141,7 @@ async def measure(setting: Setting) -> Overhead:
     )
 
 
-def record(row: Overhead) -> dict[str, object]:
+def record(row: Overhead) -> dict[str, Any]:
     """A row with its provenance, as one JSON object of bench/results/overhead.jsonl."""
     return {"table": "overhead", **asdict(row), **provenance()}
 
@@ -171,7 +172,7 @@ def _coding_us(code: codes.Code, rows: np.ndarray, shape: tuple[int, ...], group
 
 
 @contextlib.asynccontextmanager
-async def _host(count: int, first: int, groups: int) -> AsyncIterator[dict[str, list[str]]]:
+async def _host(count: int, first: int, groups: int) -> AsyncIterator[dict[str, Any]]:
     arguments = {"count": count, "first": first, "answer": CLASSES, "groups": groups}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.echo",
@@ -252,7 +253,7 @@ async def _bare(shards: list[torch.Tensor], workers: list[str]) -> AsyncIterator
         for call in calls:
             call.cancel()
         for channel in opened:
-            await channel.close()
+            await channel.close(None)
 
 
 @contextlib.asynccontextmanager

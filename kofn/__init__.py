@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kofn.client.aio import AsyncClient
-    from kofn.client.answers import Answers, Source, StreamReply, Timings
+    from kofn.client.answers import Answers, StreamReply, Timings
     from kofn.client.calls import Retry
     from kofn.client.sync import Client
     from kofn.wire.channels import Tls
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unimplemented,
     )
+    from kofn.wire.source import Source
 
     __version__: str
 
@@ -58,7 +59,8 @@ _HOMES = {
     "Client": "kofn.client.sync",
     "Tls": "kofn.wire.channels",
     "Retry": "kofn.client.calls",
-    **dict.fromkeys(("Answers", "Source", "StreamReply", "Timings"), "kofn.client.answers"),
+    "Source": "kofn.wire.source",
+    **dict.fromkeys(("Answers", "StreamReply", "Timings"), "kofn.client.answers"),
 }
 
 

@@ -15,8 +15,9 @@ from codes.calibrated import Calibrated, measure_moments
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
 from master.config import Calibration, DeploymentConfig
 from models import data
+from models.cards import Card
 from models.programs import Program, ProgramRefused, TensorSpec, load_program
-from models.store import Card, Store, UnknownModel
+from models.store import Store, UnknownModel
 
 log = structlog.get_logger(__name__)
 

@@ -121,7 +121,7 @@ class DeploymentConfig(Strict):
 
     name: Name
     program: str  # in the model store, or the path of an archive
-    code: CodeConfig = CodeConfig(name="uncoded", k=1)  # type: ignore[call-arg]
+    code: CodeConfig = CodeConfig(name="uncoded", k=1)
     policy: PolicyConfig = PolicyConfig()
     batching: Batching = Batching()
     timeout_ms: int = Field(1000, ge=1, le=600_000)  # when the client names none

@@ -17,7 +17,7 @@ from master.state import State
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Control(control_pb2_grpc.ControlServicer):
+class Control(control_pb2_grpc.ControlServicer):  # type: ignore[misc]
     """The control service of one master."""
 
     def __init__(self, state: State) -> None:

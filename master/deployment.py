@@ -10,7 +10,7 @@ from time import monotonic, time_ns
 
 import numpy as np
 
-from kofn.wire.errors import KofnError, ResourceExhausted, Unavailable
+from kofn.wire.errors import DRAINING, KofnError, ResourceExhausted, Unavailable
 from master.batcher import Batcher, QueueFull
 from master.binding import Binding
 from master.config import DeploymentConfig
@@ -80,7 +80,7 @@ class Deployment:
             DeadlineExceeded: rows are missing at the deadline and the client wants all.
         """
         if self._closed:
-            raise Unavailable(f"{self.config.name!r} takes no requests: {self._closed}.")
+            raise Unavailable(f"{self.config.name!r} takes no requests: {self._closed}.", DRAINING)
         loop = asyncio.get_running_loop()
         now = monotonic()
         request = Request(

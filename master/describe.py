@@ -3,26 +3,29 @@
 Pure functions from live objects to messages; nothing is changed here.
 """
 
+from importlib.metadata import version
 from time import monotonic
 
-from kofn import __version__
 from kofn.wire import control_pb2
 from kofn.wire import inference_pb2 as pb
+from kofn.wire.source import Source
 from master.deployment import Deployment
 from master.link import Link
-from master.query import Source
 from master.state import State
 from master.statistics import Duration
 
 VERSION = "1"  # the one version of each model that is served
 PLATFORM = "pytorch_export"
 SERVER_NAME = "kofn"
+SERVER_VERSION = version("kofn")
 EXTENSIONS = ("model_configuration", "statistics")
 
 
 def server_metadata() -> pb.ServerMetadataResponse:
     """Name, version and the extensions of the protocol that are served."""
-    return pb.ServerMetadataResponse(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
+    return pb.ServerMetadataResponse(
+        name=SERVER_NAME, version=SERVER_VERSION, extensions=EXTENSIONS
+    )
 
 
 def model_metadata(deployment: Deployment) -> pb.ModelMetadataResponse:
@@ -64,14 +67,14 @@ def model_config(deployment: Deployment) -> pb.ModelConfigResponse:
         input=[
             pb.ModelInput(
                 name=binding.query.name,
-                data_type=pb.DataType.Value(f"TYPE_{binding.query.datatype}"),
+                data_type=f"TYPE_{binding.query.datatype}",
                 dims=binding.query.shape,
             )
         ],
         output=[
             pb.ModelOutput(
                 name=binding.answer.name,
-                data_type=pb.DataType.Value(f"TYPE_{binding.answer.datatype}"),
+                data_type=f"TYPE_{binding.answer.datatype}",
                 dims=binding.answer.shape,
             )
         ],
@@ -155,7 +158,7 @@ def worker_status(link: Link) -> control_pb2.WorkerStatus:
 def status(state: State) -> control_pb2.Status:
     """The whole master."""
     return control_pb2.Status(
-        version=__version__,
+        version=VERSION,
         process_id=state.process_id,
         uptime_s=monotonic() - state.started,
         workers=[worker_status(link) for link in state.pool.links.values()],

@@ -14,11 +14,12 @@ import numpy as np
 from kofn.wire import inference_pb2 as pb
 from kofn.wire import inference_pb2_grpc
 from kofn.wire.errors import InvalidArgument, KofnError, NotFound
+from kofn.wire.source import Source
 from kofn.wire.tensors import output_tensor
 from master import describe
 from master.deployment import Deployment
 from master.parsing import parse_rows, parse_wishes, requested_outputs
-from master.query import Request, Source
+from master.query import Request
 from master.state import State
 
 STREAM_LIMIT = 64  # requests of one stream in hand; the stream is not read past them
@@ -26,7 +27,7 @@ STREAM_LIMIT = 64  # requests of one stream in hand; the stream is not read past
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):
+class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """The inference service over the deployments of `state`."""
 
     def __init__(self, state: State) -> None:

@@ -8,9 +8,9 @@ know what a slot is (`scatter`). It has one writer and one reader; `send` never 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import grpc
 import structlog
@@ -21,15 +21,13 @@ from master.latency import Latency
 from master.statistics import Duration
 
 GREETING_TIMEOUT_S = 5.0  # a peer that accepts a stream and says nothing is no worker
-RETRY_MIN_S, RETRY_MAX_S = (
-    0.1,
-    1.0,
-)  # gRPC's own back-off; a returned worker is used within a second
+RETRY_MIN_S, RETRY_MAX_S = 0.1, 1.0  # as gRPC's own: a returned worker is used within a second
 PUSH_TIMEOUT_S = 60.0  # an archive of 64 MiB on a slow network
 PUSH_CHUNK_BYTES = 1 << 20  # under the 4 MiB at which protobuf's copies grow dear
 CALL_TIMEOUT_S = 5.0  # faults and other small calls
 OUTGOING_LIMIT = 512  # unwritten tasks; a worker that far behind has lost them anyway
 
+T = TypeVar("T")
 State = Literal["connecting", "up", "draining", "down"]
 Outcome = worker_pb2.Result | None  # None: the task came to nothing
 
@@ -130,12 +128,14 @@ class Link:
                     reason = f"{error.code().name}: {error.details()}"
                 except (TimeoutError, KofnError) as error:
                     reason = str(error) or "no greeting in time"
+                except asyncio.InvalidStateError:
+                    pass  # the writer was first to find the stream ended
                 self._break(reason)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, RETRY_MAX_S)
         finally:
             self._break("the master is leaving")
-            await self._channel.close()
+            await self._channel.close(None)
 
     async def push(self, program: str, archive: bytes) -> None:
         """Give the worker a program.
@@ -203,7 +203,7 @@ class Link:
             with contextlib.suppress(asyncio.CancelledError):
                 await prepare
 
-    async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
+    async def _read(self, call: "grpc.aio.StreamStreamCall[Any, Any]") -> None:
         while isinstance(message := await call.read(), worker_pb2.FromWorker):  # else the end
             if message.HasField("result"):
                 self._settle(message.result)
@@ -211,7 +211,7 @@ class Link:
                 self.state = "draining"
                 self._listener.draining(self)
 
-    async def _write(self, call: grpc.aio.StreamStreamCall) -> None:
+    async def _write(self, call: "grpc.aio.StreamStreamCall[Any, Any]") -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -252,7 +252,7 @@ class Link:
             then(None)
 
 
-async def _answered(call: "grpc.aio.UnaryUnaryCall | grpc.aio.StreamUnaryCall") -> "Sequence":
+async def _answered(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from kofn import __version__
+from master.describe import SERVER_VERSION
 from master.state import State
 
 STAGES = ("queue", "encode", "wait", "decode")
@@ -30,7 +30,7 @@ class MasterCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families, as they are now; called from the HTTP server's thread."""
         build = GaugeMetricFamily("kofn_build_info", "Always 1.", labels=["version"])
-        build.add_metric([__version__], 1)
+        build.add_metric([SERVER_VERSION], 1)
         yield build
         yield from self._of_deployments()
         yield from self._of_workers()

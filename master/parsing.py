@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def requested_outputs(request: pb.ModelInferRequest, deployment: Deployment) -> 
     return names
 
 
-def _value(name: str, parameter: pb.InferParameter) -> "int | bool | str | float":
+def _value(name: str, parameter: pb.InferParameter) -> Any:
     kind = parameter.WhichOneof("parameter_choice")
     value = getattr(parameter, kind) if kind else None
     expected = PARAMETERS.get(name)

@@ -6,19 +6,11 @@ batches; its future is resolved exactly once. It knows neither grpc nor codes.
 
 import asyncio
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
 from kofn.wire.errors import DeadlineExceeded, KofnError, Unavailable
-
-
-class Source(IntEnum):
-    """Where a row's answer came from; the values are on the wire."""
-
-    MISSING = 0
-    DIRECT = 1  # its own worker answered: exactly what the uncoded model gives
-    DECODED = 2  # computed from other workers' results
+from kofn.wire.source import Source
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ batch: at thousands of batches a second the tasks would cost more than the codes
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
@@ -16,6 +17,7 @@ import torch
 
 from codes.base import Code
 from kofn.wire import worker_pb2
+from kofn.wire.source import Source
 from kofn.wire.tensors import from_wire, to_wire
 from master.batcher import Plan
 from master.gains import Gains
@@ -23,13 +25,16 @@ from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Re
 from master.link import Outcome
 from master.policy import Policy
 from master.pool import Pool
-from master.query import Request, Source, Timings
+from master.query import Request, Timings
 from master.statistics import Statistics
 
 # Encoding more than this many bytes leaves the event loop: about a millisecond of work.
 OFF_LOOP_BYTES = 4 << 20
 REPLY_MARGIN_S = 0.005  # what an answer needs from here to the client, at least
 REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
+
+# One thread, which runs torch on that thread alone: more would fight the workers for cores.
+_encoders = ThreadPoolExecutor(1, "encode", initializer=torch.set_num_threads, initargs=(1,))
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +97,7 @@ class CodedBatch:
         """Encode and send; returns at once, the rest happens in callbacks."""
         rows = self._stacked_rows()
         if rows.nbytes > OFF_LOOP_BYTES:
-            encoding = self._loop.run_in_executor(None, self._encode, rows)
+            encoding = self._loop.run_in_executor(_encoders, self._encode, rows)
             encoding.add_done_callback(self._encoded_off_loop)
         else:
             self._guarded(lambda: self._scatter(self._encode(rows)))
@@ -252,7 +257,11 @@ class CodedBatch:
             self._timer.cancel()
             self._timer = None
         if due is not None:
-            self._timer = self._loop.call_at(due, self._on, Tick())
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._on(Tick())
 
     def _cancel(self, slot: int) -> None:
         for address, task_id, _ in self._sends.pop(slot, ()):

@@ -45,7 +45,7 @@ class MasterServer:
         self._events = Events()
         self.pool = Pool(config.workers, self._events.tell)
         self.state = State(pool=self.pool, store=store, events=self._events)
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._metrics: MetricsServer | None = None
         self._server: grpc.aio.Server
         self._following: asyncio.Task[None]

@@ -13,7 +13,7 @@ from time import monotonic, time
 import structlog
 
 from kofn.wire import control_pb2
-from kofn.wire.errors import NotFound, Unavailable
+from kofn.wire.errors import DRAINING, NotFound, Unavailable
 from master.binding import bind
 from master.config import DeploymentConfig
 from master.deployment import Deployment
@@ -94,7 +94,7 @@ class State:
         A replaced one answers what it has taken, by its own code.
         """
         if self.draining:
-            raise Unavailable("The master is draining and takes no deployment.")
+            raise Unavailable("The master is draining and takes no deployment.", DRAINING)
         binding = await asyncio.to_thread(bind, config, self.store)
         for program, archive in binding.archives.items():
             await self.pool.provide(program, archive)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kofn.wire.source import Source
 from master.latency import Latency
-from master.query import Request, Source
+from master.query import Request
 
 # Upper bounds in seconds; a reply takes from half a millisecond to the longest sane deadline.
 DURATION_BUCKETS_S = (

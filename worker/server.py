@@ -45,7 +45,7 @@ class WorkerServer:
         self.config = config
         self.address = ""
         self._runner = Runner(config.device, config.threads)
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server
         self._service: WorkerService
         self.dispatcher: Dispatcher

@@ -33,7 +33,7 @@ else:
     _Context = grpc.aio.ServicerContext
 
 
-class WorkerService(worker_pb2_grpc.WorkerServicer):
+class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
     """The methods of `protos/kofn/wire/worker.proto`.
 
     Args:

@@ -5,20 +5,12 @@ Frozen objects; nothing here knows messages or connections.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from kofn.wire.errors import Internal, KofnError
-
-
-class Source(IntEnum):
-    """Where a row's answer came from."""
-
-    MISSING = 0  # there is none; its outputs are meaningless
-    DIRECT = 1  # the worker that held the query itself
-    DECODED = 2  # other workers' results
+from kofn.wire.source import Source
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ SERVER_OPTIONS: Options = (
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MALLOC = {
     _M_TRIM_THRESHOLD: 2**30,
-    _M_MMAP_THRESHOLD: 2**30,
+    _M_MMAP_THRESHOLD: 32 * 2**20,  # the most that glibc takes
     _M_TOP_PAD: 64 * 2**20,
 }
 

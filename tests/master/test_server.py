@@ -1,4 +1,4 @@
-"""A whole master in this process over scripted workers: the edges that clients and operators see."""
+"""A whole master in this process over scripted workers: the edges that clients see."""
 
 import asyncio
 import json
@@ -70,11 +70,13 @@ async def live(archive: Path, *deployments: dict[str, Any]) -> AsyncIterator[Liv
     """Three workers that lack the program, a master, a client."""
     workers = [ScriptedWorker(f"w{i}", programs=[]) for i in range(3)]
     async with scripted_workers(*workers) as addresses:
-        config = MasterConfig.model_validate({
-            "server": {"port": 0, "metrics_port": 0, "drain_s": 1},
-            "workers": addresses,
-            "deployments": list(deployments or [deployment(archive)]),
-        })
+        config = MasterConfig.model_validate(
+            {
+                "server": {"port": 0, "metrics_port": 0, "drain_s": 1},
+                "workers": addresses,
+                "deployments": list(deployments or [deployment(archive)]),
+            }
+        )
         async with (
             MasterServer(config, Store(archive.parent / "store")) as master,
             kofn.AsyncClient(master.address) as client,
@@ -86,11 +88,12 @@ async def test_programs_are_pushed_and_served(archive: Path) -> None:
     """Workers that lack the program get the very bytes; answers are the uncoded ones."""
     async with live(archive) as now:
         rows = queries(5)
+        data = await asyncio.to_thread(archive.read_bytes)
         answers = await now.client.infer("doubled", rows)
         np.testing.assert_allclose(answers.outputs, truth(rows), rtol=1e-4, atol=1e-5)
         assert answers.source.min() >= kofn.Source.DIRECT
-        assert now.workers[0].pushed == archive.read_bytes()
-        program = content_hash(archive.read_bytes())
+        assert now.workers[0].pushed == data
+        program = content_hash(data)
         assert now.workers[0].tasks[0].program == program
 
 
@@ -189,7 +192,7 @@ async def test_events_tell_what_changes(archive: Path) -> None:
 
         async def listen() -> None:
             async for event in now.client.events():
-                heard.append(f"{event.kind} {event.subject}")
+                heard.append(f"{event.kind} {event.subject}")  # noqa: PERF401 - read meanwhile
 
         listening = asyncio.create_task(listen())
         await until(lambda: bool(now.master.state.events.watchers))
