@@ -1,9 +1,6 @@
 """`python -m master`: flags > environment > deployment file, parsed here once."""
 
 import asyncio
-import json
-import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from kofn.logs import configure_logs
+from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
 from kofn.settings import SettingsError, read_yaml
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
@@ -45,16 +43,15 @@ def main(
         typer.Option(help="Worker targets, HOST:PORT,...", envvar="KOFN_MASTER_WORKERS"),
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Model store.", envvar="KOFN_STORE")] = None,
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Write addresses and process id as JSON when serving.")
-    ] = None,
+    ready_file: ReadyFile = None,
+    until_eof: UntilEof = False,
 ) -> None:
     """Serve the deployments of a file through coded batches over the given workers."""
     configure_logs()
     given = {"host": host, "port": port, "metrics_port": metrics_port}
     try:
         settings = _settings(config, {k: v for k, v in given.items() if v is not None}, workers)
-        asyncio.run(_serve(settings, Store(store), ready_file))
+        asyncio.run(_serve(settings, Store(store), ready_file, until_eof))
     except (SettingsError, KofnError, OSError) as error:
         typer.echo(f"master: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
@@ -77,16 +74,15 @@ def _settings(
         raise SettingsError(f"flags or environment: {field}: {first['msg']}") from error
 
 
-async def _serve(settings: MasterConfig, store: Store, ready_file: Path | None) -> None:
+async def _serve(
+    settings: MasterConfig, store: Store, ready_file: Path | None, until_eof: bool
+) -> None:
     tune_malloc()
     torch.set_num_threads(1)  # the codes' products are small; threads would fight the workers
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event(until_eof)
     async with MasterServer(settings, store) as master:
-        if ready_file is not None:
-            _write_ready(ready_file, master)
+        ready = {"address": master.address, "metrics_address": master.metrics_address}
+        write_ready(ready_file, ready)
         running = asyncio.create_task(master.run(), name="master")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         done, _ = await asyncio.wait({running, stopping}, return_when="FIRST_COMPLETED")
@@ -94,17 +90,6 @@ async def _serve(settings: MasterConfig, store: Store, ready_file: Path | None) 
         if running in done:
             running.result()  # raises what ended it
         running.cancel()
-
-
-def _write_ready(path: Path, master: MasterServer) -> None:
-    ready = {
-        "address": master.address,
-        "metrics_address": master.metrics_address,
-        "pid": os.getpid(),
-    }
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(ready))
-    draft.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """The worker's command line: flags > environment > file, parsed once; signals; the ready file."""
 
 import asyncio
-import json
-import os
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +8,7 @@ import structlog
 import typer
 
 from kofn.logs import configure_logs
+from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
 from kofn.settings import SettingsError
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
@@ -61,13 +59,8 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
             help="How long work in hand may take at the end.", envvar="KOFN_WORKER_DRAIN_S"
         ),
     ] = None,
-    ready_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write address and process id as JSON when serving.",
-            envvar="KOFN_WORKER_READY_FILE",
-        ),
-    ] = None,
+    ready_file: ReadyFile = None,
+    until_eof: UntilEof = False,
 ) -> None:
     """Run the programs of masters on one device."""
     configure_logs()
@@ -87,7 +80,7 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         }
         if faults is not None:
             laid_over["faults"] = parse_faults(faults).inlined(Path())
-        asyncio.run(_serve(read_config(config, laid_over), ready_file))
+        asyncio.run(_serve(read_config(config, laid_over), ready_file, until_eof))
     except (SettingsError, KofnError, OSError) as error:
         typer.echo(f"worker: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
@@ -98,16 +91,12 @@ def command() -> None:
     typer.run(serve)
 
 
-async def _serve(config: WorkerConfig, ready_file: Path | None) -> None:
+async def _serve(config: WorkerConfig, ready_file: Path | None, until_eof: bool) -> None:
     tune_malloc()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event(until_eof)
     async with WorkerServer(config) as server:
-        if ready_file is not None:
-            _write_ready(ready_file, server.address)
-            log.info("ready", file=str(ready_file))
+        write_ready(ready_file, {"address": server.address})
+        log.info("ready", address=server.address)
         running = asyncio.create_task(server.run(), name="worker")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         try:
@@ -117,9 +106,3 @@ async def _serve(config: WorkerConfig, ready_file: Path | None) -> None:
         finally:
             running.cancel()
             stopping.cancel()
-
-
-def _write_ready(path: Path, address: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"address": address, "pid": os.getpid()}))
-    draft.replace(path)

@@ -1,0 +1,63 @@
+"""What master and worker share as processes: when to end, and how to say that they serve.
+
+A service ends on SIGTERM and SIGINT, and, where a launcher asks for it, when its standard input
+does: the launcher holds the other end, so that not even a killed one leaves services behind.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+STDOUT = Path("-")
+
+ReadyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write addresses and process id as JSON when serving; - is stdout."
+    ),
+]
+UntilEof = Annotated[
+    bool, typer.Option("--until-eof", help="End when standard input does, as on SIGTERM.")
+]
+
+
+def stop_event(until_eof: bool = False) -> asyncio.Event:
+    """An event that is set when this process shall end; installs what sets it.
+
+    Args:
+        until_eof: set it also when standard input ends.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if until_eof:
+        loop.add_reader(0, _read_to_end, loop, stop)
+    return stop
+
+
+def write_ready(path: Path | None, ready: Mapping[str, Any]) -> None:
+    """Tell whoever waits, as one JSON object with this process's id; a file appears whole."""
+    if path is None:
+        return
+    text = json.dumps({**ready, "pid": os.getpid()})
+    if path == STDOUT:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _read_to_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        loop.remove_reader(0)
+        stop.set()
