@@ -9,7 +9,7 @@ from bench import records
 def codes_table() -> str:
     """Every registered code, in Markdown."""
     rows = [
-        (f"`{name}`", kind.summary, f"[{kind.source}](docs/refs.bib)" if kind.source else "")
+        (f"`{name}`", kind.summary, f"[{kind.source}](codes/refs.bib)" if kind.source else "")
         for name, kind in sorted(codes.REGISTRY.items())
     ]
     return markdown(("code", "what it is", "source"), rows)

@@ -51,7 +51,7 @@ class Code(ABC):
     """k answers from any large enough set of n slots. Concrete codes are final frozen dataclasses.
 
     Attributes:
-        name: in the registry; `summary`: one line; `source`: key into docs/refs.bib or "".
+        name: in the registry; `summary`: one line; `source`: key into codes/refs.bib or "".
         exact: answers equal the uncoded ones for every program, or only estimate them.
         k: answers in a coding group.
         n: slots, that is shards sent to distinct workers.

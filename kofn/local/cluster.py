@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from kofn.client.aio import AsyncClient
 from kofn.local.process import ServiceProcess
 from kofn.local.workers import LocalWorker, LocalWorkers
 from kofn.wire.errors import Unavailable
 
 MASTER_DRAIN_S = 10.0
+LOOK_AGAIN_S = 0.5
 
 
 class LocalCluster:
@@ -82,6 +84,26 @@ class LocalCluster:
         process = self._workers.named(worker).process
         if process is not None:
             await process.kill()
+
+    async def all_up(self, timeout_s: float) -> None:
+        """Wait until the master sends tasks to every worker.
+
+        Raises:
+            TimeoutError: they were not all up in time.
+        """
+        async with asyncio.timeout(timeout_s), AsyncClient(self.address) as client:
+            while True:
+                # Events tell of changes from the moment when the master hears of the watcher; one
+                # that came just before is seen by looking again.
+                changed = asyncio.ensure_future(anext(client.events()))
+                states = [worker.state for worker in (await client.status()).workers]
+                if states == ["up"] * len(self.workers):
+                    changed.cancel()
+                    await asyncio.gather(changed, return_exceptions=True)
+                    return
+                await asyncio.wait({changed}, timeout=LOOK_AGAIN_S)
+                changed.cancel()
+                await asyncio.gather(changed, return_exceptions=True)
 
     async def wait(self) -> None:
         """Wait until the master ends, which it should not.

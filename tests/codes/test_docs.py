@@ -27,7 +27,7 @@ def test_the_page_adds_a_code(
 
 
 def test_every_source_is_in_the_bibliography() -> None:
-    known = set(re.findall(r"@\w+\{(\w+),", (PAGE.parent / "refs.bib").read_text()))
+    known = set(re.findall(r"@\w+\{(\w+),", (PAGE.parents[1] / "codes" / "refs.bib").read_text()))
     for name, kind in codes.REGISTRY.items():
         assert not kind.source or kind.source in known, name
         assert kind.summary

@@ -1,0 +1,125 @@
+"""`kofn faults`: change what the workers of a running cluster inject, by hand or by scenario."""
+
+import asyncio
+import json
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import kofn
+from kofn.cli.output import DEFAULT_MASTER, Json, Master, print_json, print_table, words
+from kofn.wire import control_pb2
+from kofn.wire.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from worker.scenario import Scenario
+
+app = typer.Typer(help="Delays, failures and lies of a running cluster.", no_args_is_help=True)
+
+Workers = Annotated[
+    list[str] | None,
+    typer.Option("--worker", "-w", help="Name or address; may be repeated; default: all."),
+]
+
+
+@app.command("set")
+def set_(
+    faults: Annotated[
+        str,
+        typer.Argument(help="As in a scenario: '{delay: {law: constant, value_ms: 300}}'"),
+    ],
+    workers: Workers = None,
+    master: Master = DEFAULT_MASTER,
+    as_json: Json = False,
+) -> None:
+    """Replace the faults of some workers, or of all."""
+    from worker.faults_text import parse_faults
+
+    text = parse_faults(faults).inlined(Path()).json_text()
+    with kofn.Client(master) as client:
+        _print(client.set_faults(text, workers or ()), as_json)
+
+
+@app.command()
+def clear(workers: Workers = None, master: Master = DEFAULT_MASTER, as_json: Json = False) -> None:
+    """Let some workers, or all, work properly again."""
+    with kofn.Client(master) as client:
+        _print(client.set_faults(None, workers or ()), as_json)
+
+
+@app.command()
+def show(workers: Workers = None, master: Master = DEFAULT_MASTER, as_json: Json = False) -> None:
+    """Tell the faults in force."""
+    with kofn.Client(master) as client:
+        _print(client.get_faults(workers or ()), as_json)
+
+
+@app.command()
+def run(
+    scenario: Annotated[
+        str, typer.Argument(help="A YAML file, or one of those that come with it by name.")
+    ],
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the last step's faults in force.")
+    ] = False,
+    master: Master = DEFAULT_MASTER,
+) -> None:
+    """Carry a scenario out, step by step at its times; at the end, or on Ctrl-C, clear all."""
+    from worker.scenario import SCENARIOS, read_scenario
+
+    path = Path(scenario)
+    shipped = SCENARIOS / f"{scenario}.yaml"
+    if not path.exists() and shipped.exists():
+        path = shipped
+    elif not path.exists():
+        names = ", ".join(sorted(file.stem for file in SCENARIOS.glob("*.yaml")))
+        raise typer.BadParameter(f"there is no file {scenario!r}, and ready ones are: {names}.")
+    asyncio.run(_carry_out(read_scenario(path), master, keep))
+
+
+async def _carry_out(scenario: "Scenario", master: str, keep: bool) -> None:
+    words.print(f"{scenario.name}: {scenario.description}")
+    async with kofn.AsyncClient(master) as client:
+        began = monotonic()
+        try:
+            for number, step in enumerate(scenario.steps):
+                await asyncio.sleep(max(0.0, began + step.at_s - monotonic()))
+                names = [worker.name for worker in (await client.status()).workers]
+                chosen = scenario.due(number, names)
+                text = step.faults.json_text()
+                reply = await client.set_faults(text, list(chosen))
+                told = text if step.faults.is_active else "none"
+                words.print(f"{step.at_s:7.1f} s  {', '.join(chosen)}: {told}", markup=False)
+                for worker in reply.workers:
+                    if worker.error:
+                        words.print(f"           {worker.worker}: {worker.error}", style="red")
+        finally:
+            if not keep:
+                await client.set_faults(None)
+                words.print("cleared")
+
+
+def _print(reply: control_pb2.FaultsReply, as_json: bool) -> None:
+    rows = [
+        {
+            "worker": item.worker,
+            "faults": json.loads(item.faults_json or "{}"),
+            "error": item.error,
+        }
+        for item in sorted(reply.workers, key=lambda item: item.worker)
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        cells = [(row["worker"], _in_words(row["faults"])) for row in rows]
+        print_table("Faults", ("worker", "faults"), cells)
+    failed = [f"{row['worker']}: {row['error']}" for row in rows if row["error"]]
+    if failed:
+        raise InvalidArgument("; ".join(failed))
+
+
+def _in_words(faults: dict[str, object]) -> str:
+    injected = {name: law for name, law in faults.items() if name != "seed"}
+    return json.dumps(injected) if injected else "none"

@@ -1,0 +1,160 @@
+"""`kofn infer`: submit images to a running cluster."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import kofn
+from kofn.cli.output import DEFAULT_MASTER, Json, Master, print_json, print_table, words
+from kofn.wire.errors import InvalidArgument
+
+PICTURES = (".png", ".jpg", ".jpeg")
+MOST_LISTED = 20  # answers told one by one
+
+
+def infer(  # noqa: PLR0913 - each flag is an argument to typer
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="A data set (digits, mnist, ..., a folder), .npy files, or PNG or JPEG files."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Deployment; default: the only one there is.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a data set: train or test.")] = "test",
+    count: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images a request.")] = 32,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 4,
+    timeout_ms: Annotated[int, typer.Option(min=1, help="Of a request.")] = 5000,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Take what is there when time is up.")
+    ] = False,
+    wait: Annotated[str | None, typer.Option(help="For own answers: first, soft or all.")] = None,
+    resize: Annotated[
+        bool, typer.Option("--resize", help="Scale pictures to the model's size.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the outputs to a .npy file.")] = None,
+    master: Master = DEFAULT_MASTER,
+    as_json: Json = False,
+) -> None:
+    """Submit image batches; tell classes, where answers came from, accuracy and latency."""
+    with kofn.Client(master, timeout_s=timeout_ms / 1e3) as client:
+        name = model or _only_model(client)
+        shape = [int(size) for size in client.metadata(name).inputs[0].shape[1:]]
+        images, labels, names = _images(sources, split, shape, resize)
+        images, labels = images[:count], labels[:count]
+        parts, latencies = _ask(
+            client, name, images, batch, concurrency,
+            timeout_s=timeout_ms / 1e3, allow_partial=allow_partial, wait=wait,
+        )  # fmt: skip
+        classes = _classes(client, name)
+    answers = kofn.Answers.joined(parts)
+    if out is not None:
+        np.save(out, answers.outputs)
+    summary = _summary(answers, labels, latencies)
+    if as_json:
+        print_json({"model": name, **summary, "answers": _listed(answers, classes, names)})
+        return
+    if len(answers) <= MOST_LISTED:
+        print_table(
+            f"Answers of {name}",
+            ("image", "class", "source", "expected error"),
+            [
+                (row["image"], row["class"], row["source"], row["expected_error"])
+                for row in _listed(answers, classes, names)
+            ],
+        )
+    print_table(f"{len(answers)} images to {name}", ("what", "value"), summary.items())
+
+
+def _only_model(client: kofn.Client) -> str:
+    names = [deployment.name for deployment in client.status().deployments]
+    if len(names) != 1:
+        raise InvalidArgument(f"name one with --model; served: {', '.join(names) or 'none'}.")
+    return names[0]
+
+
+def _images(
+    sources: Sequence[str], split: str, shape: Sequence[int], resize: bool
+) -> tuple[Any, Any, list[str]]:
+    """Images [rows, *shape], labels (none: empty) and what to call each."""
+    from models import data
+    from models.data import load_images
+
+    suffixes = {Path(source).suffix.lower() for source in sources}
+    if suffixes == {".npy"}:
+        arrays = [np.load(source, allow_pickle=False) for source in sources]
+        arrays = [array if array.ndim > len(shape) else array[None] for array in arrays]
+        images = np.concatenate(arrays)
+        return images, np.zeros(0, np.int64), [str(row) for row in range(len(images))]
+    if suffixes <= set(PICTURES):
+        paths = [Path(source) for source in sources]
+        return load_images(paths, shape, resize).numpy(), np.zeros(0, np.int64), list(sources)
+    if len(sources) > 1:
+        raise InvalidArgument("give one data set, or .npy files, or pictures, not a mixture.")
+    if split not in ("train", "test"):
+        raise InvalidArgument(f"--split must be train or test, not {split!r}.")
+    dataset = data.load(sources[0], split)  # type: ignore[arg-type] # checked above
+    names = [f"{split} {row}" for row in range(len(dataset.images))]
+    return dataset.images.numpy(), dataset.labels.numpy(), names
+
+
+def _ask(
+    client: kofn.Client,
+    model: str,
+    images: Any,
+    batch: int,
+    concurrency: int,
+    **options: Any,
+) -> tuple[list[kofn.Answers], list[float]]:
+    from rich.progress import Progress
+
+    parts = []
+    with Progress(console=words, transient=True) as progress:
+        bar = progress.add_task("asking", total=len(images))
+        replies = client.infer_batches(
+            model, images, batch_size=batch, concurrency=concurrency, **options
+        )
+        for part in replies:
+            parts.append(part)
+            progress.advance(bar, len(part))
+    return parts, [part.timings.total_s for part in parts]
+
+
+def _classes(client: kofn.Client, model: str) -> list[str]:
+    told = client.config(model).parameters["classes"].string_value
+    return told.split(",") if told else []
+
+
+def _listed(answers: kofn.Answers, classes: list[str], names: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for row, output in enumerate(answers.outputs):
+        source = kofn.Source(int(answers.source[row]))
+        top = "" if source is kofn.Source.MISSING else int(output.argmax())
+        error = float(answers.expected_error[row])
+        rows.append(
+            {
+                "image": names[row],
+                "class": classes[top] if isinstance(top, int) and top < len(classes) else top,
+                "source": source.name.lower(),
+                "expected_error": None if np.isnan(error) else round(error, 4),
+            }
+        )
+    return rows
+
+
+def _summary(answers: kofn.Answers, labels: Any, latencies: list[float]) -> dict[str, Any]:
+    counts = {source.name.lower(): int((answers.source == source).sum()) for source in kofn.Source}
+    p50, p99 = (1e3 * float(np.quantile(latencies, q)) for q in (0.5, 0.99))
+    summary: dict[str, Any] = {**counts}
+    if len(labels):
+        right = (answers.outputs.argmax(1) == labels) & ~answers.missing
+        summary["accuracy"] = round(float(right.mean()), 4)
+        decoded = answers.source == kofn.Source.DECODED
+        if decoded.any():
+            summary["accuracy of decoded"] = round(float(right[decoded].mean()), 4)
+    return {**summary, "request p50 ms": round(p50, 1), "request p99 ms": round(p99, 1)}

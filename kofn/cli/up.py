@@ -1,0 +1,192 @@
+"""`kofn up`: a cluster of processes on this machine, watched over until Ctrl-C."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kofn.cli.output import Settings, StoreFolder, parameters, words
+from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
+
+if TYPE_CHECKING:
+    from kofn.local import LocalCluster
+
+
+def up(  # noqa: PLR0913 - each flag is an argument to typer
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 6,
+    model: Annotated[
+        str, typer.Option(help="Name in the model store, or a .pt2 archive.")
+    ] = "digits-mlp",
+    name: Annotated[
+        str | None, typer.Option(help="What clients call it; default: the model's name.")
+    ] = None,
+    code: Annotated[str, typer.Option(help="Code; see `kofn codes list`.")] = "parity",
+    k: Annotated[int | None, typer.Option(help="Answers a group; default: 2/3 of n.")] = None,
+    n: Annotated[int | None, typer.Option(help="Slots a group; default: the workers.")] = None,
+    settings: Settings = None,
+    calibrated: Annotated[
+        bool | None,
+        typer.Option(help="Decode by measured moments; default: for codes that are not exact."),
+    ] = None,
+    wait: Annotated[str, typer.Option(help="For own answers: first, soft or all.")] = "soft",
+    soft_deadline: Annotated[
+        str, typer.Option(help="How long, where it is soft: 20ms, p95, 3*p50.")
+    ] = "3*p50",
+    hedge: Annotated[
+        str | None, typer.Option(help="Send a slot again after: 20ms, p95, 3*p50.")
+    ] = None,
+    timeout_ms: Annotated[int, typer.Option(help="When a client names none.")] = 1000,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Deployment file, for its server and deployments; flags above are off."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Where the master listens.")] = None,
+    port: Annotated[int | None, typer.Option(help="gRPC port; 0 takes a free one. [8001]")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Prometheus port; 0 takes a free one. [8002]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the workers: cpu, cuda, cuda:1.")] = "cpu",
+    faults: Annotated[
+        str | None, typer.Option(help="Of the workers from the start: JSON as in a scenario.")
+    ] = None,
+    store: StoreFolder = None,
+    folder: Annotated[Path | None, typer.Option(help="For logs; default: a temporary one.")] = None,
+    ready_file: ReadyFile = None,
+    until_eof: UntilEof = False,
+) -> None:
+    """Start a master and workers on this machine, and start again what dies, until Ctrl-C.
+
+    A deployment is a model behind a code: n workers get shards of k queries each time. A model
+    whose name begins with "digits-" is trained first where it is not there yet: that takes seconds.
+    """
+    if config is not None:
+        server, deployments = _from_file(config)
+    else:
+        slots = workers if n is None else n
+        deployment = {
+            "name": name or Path(model).stem,
+            "program": model,
+            "code": _code(code, k, slots, parameters(settings), calibrated),
+            "policy": {"wait": wait, "soft_deadline": soft_deadline, "hedge": hedge},
+            "timeout_ms": timeout_ms,
+        }
+        server, deployments = {}, [deployment]
+        provide_model(model, store)
+    given = {"host": host, "port": port, "metrics_port": metrics_port}
+    server = {"port": 8001, "metrics_port": 8002, **server}
+    server |= {key: value for key, value in given.items() if value is not None}
+    flags = ["--device", device, *(("--faults", faults) if faults else ())]
+    _check(server, deployments, faults)
+
+    from kofn.local import LocalCluster
+
+    cluster = LocalCluster(
+        workers,
+        deployments,
+        server=server,
+        store=store,
+        folder=folder,
+        worker_flags=flags,
+        on_death=lambda name, status: words.print(f"{name} died ({status}); starting it again"),
+    )
+    asyncio.run(_stay(cluster, ready_file, until_eof))
+
+
+async def _stay(cluster: "LocalCluster", ready_file: Path | None, until_eof: bool) -> None:
+    stop = stop_event(until_eof)
+    stopping = asyncio.create_task(stop.wait(), name="signal")
+    running = asyncio.create_task(_run(cluster, ready_file), name="cluster")
+    try:
+        await asyncio.wait({stopping, running}, return_when="FIRST_COMPLETED")
+        if running.done():
+            running.result()  # raises what ended it
+        words.print("draining")
+    finally:
+        stopping.cancel()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _run(cluster: "LocalCluster", ready_file: Path | None) -> None:
+    with words.status("starting the workers and the master"):
+        await cluster.__aenter__()
+    try:
+        words.print(f"serving at {cluster.address}, metrics at {cluster.metrics_address}")
+        words.print(f"logs in {cluster.folder}; Ctrl-C ends it")
+        write_ready(
+            ready_file,
+            {
+                "address": cluster.address,
+                "metrics_address": cluster.metrics_address,
+                "master": {"address": cluster.address, "pid": cluster.master_pid},
+                "workers": [
+                    {"name": worker.name, "address": worker.address, "pid": worker.pid}
+                    for worker in cluster.workers
+                ],
+            },
+        )
+        await cluster.wait()
+    finally:
+        await cluster.__aexit__()
+
+
+def provide_model(model: str, folder: Path | None) -> None:
+    """Train a digits model where it is asked for and not there; others must be there.
+
+    Raises:
+        UnknownModel: not there, and not trained in seconds.
+    """
+    from models import networks
+    from models.store import Store
+
+    store = Store(folder)
+    dataset, _, network = model.partition("-")
+    if model in store.names() or dataset != "digits" or network not in networks.REGISTRY:
+        if not model.endswith(".pt2"):
+            store.card(model)  # raises, saying which there are
+        return
+    from kofn.cli.train import train_showing_progress
+
+    train_showing_progress(dataset, network, store=store)
+
+
+def _code(
+    name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None
+) -> dict[str, Any]:
+    import codes
+
+    if name == "uncoded":
+        sizes = {"k": n if k is None else k}
+    else:
+        sizes = {"k": max(1, n - max(1, n // 3)) if k is None else k, "n": n}
+    code = {"name": name, **sizes, **settings}
+    is_exact = codes.make(**code).exact
+    return {**code, "calibrated": not is_exact if calibrated is None else calibrated}
+
+
+def _from_file(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from kofn.settings import read_yaml
+    from master.config import MasterConfig
+
+    config = read_yaml(path, MasterConfig)
+    told = config.model_dump(mode="json", exclude_unset=True)
+    return told.get("server", {}), told.get("deployments", [])
+
+
+def _check(
+    server: Mapping[str, Any], deployments: list[dict[str, Any]], faults: str | None
+) -> None:
+    """Refuse here, in this process's words, what the services would refuse in theirs."""
+    import yaml
+
+    from kofn.settings import parse_yaml
+    from master.config import MasterConfig
+    from worker.faults_text import parse_faults
+
+    text = yaml.safe_dump({"server": dict(server), "deployments": deployments}, sort_keys=False)
+    parse_yaml(text, MasterConfig, source="flags")
+    if faults:
+        parse_faults(faults).inlined(Path(os.curdir))
