@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-import structlog
-
 from kofn.local.process import ServiceProcess
 from kofn.wire.errors import KofnError, NotFound
 
 DRAIN_S = 3.0  # tasks in hand at the end; the master has drained before
 RESTART_MIN_S, RESTART_MAX_S = 0.1, 5.0  # pause before a restart, doubled while it dies young
 OLD_AGE_S = 10.0  # who lived so long may be started again at once
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -108,7 +104,6 @@ class LocalWorkers:
         while worker.process is not None:
             began = monotonic()
             status = await worker.process.wait()
-            log.warning("worker-died", worker=worker.name, status=status)
             self._on_death(worker.name, status)
             if not self._restart:
                 return
