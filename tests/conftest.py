@@ -5,9 +5,14 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+
+if TYPE_CHECKING:
+    from models.programs import Program
+    from models.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = {"cluster": "cluster", "conformance": "conformance", "containers": "containers"}
@@ -59,6 +64,25 @@ async def no_task_left_behind() -> None:
         if task is not asyncio.current_task() and not task.done()
     ]
     assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> "Store":
+    """A store with digits-mlp in it."""
+    from models.store import Store
+    from training.base import train_and_store
+
+    store = Store(tmp_path_factory.mktemp("store"))
+    train_and_store("digits", "mlp", store=store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def digits_program(digits_store: "Store") -> "Program":
+    """Its program, uncoded."""
+    from models.programs import load_program
+
+    return load_program(digits_store.archive("digits-mlp"))
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -1,0 +1,83 @@
+"""`kofn codes`: facts, verdicts with their exit codes, sources."""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import pytest
+from typer.testing import CliRunner
+
+import codes
+from codes.replication import Replication
+from kofn.cli import app
+
+runner = CliRunner()
+
+
+def test_list_tells_every_code() -> None:
+    """As a table, and as JSON with the same facts."""
+    table = runner.invoke(app, ["codes", "list"])
+    told = json.loads(runner.invoke(app, ["codes", "list", "--json"]).stdout)
+    assert table.exit_code == 0
+    assert [row["name"] for row in told] == list(codes.REGISTRY)
+    for row in told:
+        assert row["name"] in table.stdout
+        made = codes.make(
+            row["name"], **({"k": 4} if row["name"] == "uncoded" else {"k": 4, "n": 6})
+        )
+        assert row["recovery_threshold"] == made.recovery_threshold
+        assert row["exact"] == made.exact
+
+
+def test_show_tells_losses() -> None:
+    """Two losses of parity(4, 6) are always recoverable, three never."""
+    told = json.loads(runner.invoke(app, ["codes", "show", "parity", "--json"]).stdout)
+    found = {row["lost"]: (row["sets"], row["recoverable"]) for row in told["losses"]}
+    assert (found[2], found[3]) == ((15, 15), (20, 0))
+    assert told["own_slots"] == [[0], [1], [2], [3]]
+    assert runner.invoke(app, ["codes", "show", "parity"]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", list(codes.REGISTRY))
+def test_verify_holds_each_code_to_its_word(name: str) -> None:
+    """Exit 0."""
+    done = runner.invoke(app, ["codes", "verify", name])
+    assert done.exit_code == 0, done.output
+    assert "As promised." in done.stdout
+
+
+@final
+@dataclass(frozen=True)
+class Boaster(Replication):
+    """Claims to need one result fewer than it does."""
+
+    name: ClassVar[str] = "boaster"
+
+    @property
+    def recovery_threshold(self) -> int:
+        return super().recovery_threshold - 1
+
+
+def test_verify_tells_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 1 for a code that refuses what it promised to decode."""
+    monkeypatch.setitem(codes.REGISTRY, "boaster", Boaster)
+    done = runner.invoke(app, ["codes", "verify", "boaster", "--json"])
+    assert done.exit_code == 1, done.output
+    assert json.loads(done.stdout)["refused_wrongly"]
+
+
+def test_cite_gives_bibtex() -> None:
+    """Of the code's source; a code of folklore has none."""
+    assert "@inproceedings{kosaian2019," in runner.invoke(app, ["codes", "cite", "parity"]).stdout
+    assert "folklore" in runner.invoke(app, ["codes", "cite", "uncoded"]).stdout
+
+
+def test_wrong_names_and_sizes_are_refused() -> None:
+    """With the nearest known one, and what is accepted."""
+    unknown = runner.invoke(app, ["codes", "show", "parrity"])
+    assert unknown.exit_code != 0
+    assert "parity" in str(unknown.exception)
+    size = runner.invoke(app, ["codes", "show", "parity", "--k", "7"])
+    assert "n" in str(size.exception)
+    setting = runner.invoke(app, ["codes", "show", "parity", "--set", "weights"])
+    assert setting.exit_code == 2
