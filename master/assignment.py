@@ -75,13 +75,16 @@ class Assignment:
         self._order = self._order[1:] + self._order[:1]
         return (*chosen, *[None] * (n - len(chosen)))
 
-    def another(self, exclude: Collection[str]) -> str | None:
-        """A worker for a resend or a hedge: outside `exclude` if there is one, else any live one.
+    def another(self, *avoided: Collection[str]) -> str | None:
+        """A worker for a resend or a hedge: outside the first of `avoided` that leaves one.
 
-        None when no worker is live.
+        Any live one when none does; None when no worker is live.
         """
-        fresh = [name for name in self._order if name not in exclude]
-        return min(fresh or self._order, key=self._load, default=None)
+        for exclude in (*avoided, ()):
+            fresh = [name for name in self._order if name not in exclude]
+            if fresh:
+                return min(fresh, key=self._load)
+        return None
 
     def sent(self, worker: str) -> None:
         """One task left for it.

@@ -115,7 +115,7 @@ def deployment_status(deployment: Deployment) -> control_pb2.DeploymentStatus:
     return control_pb2.DeploymentStatus(
         name=deployment.config.name,
         program=deployment.program,
-        code=repr(code),
+        code=str(code),
         k=code.k,
         n=code.n,
         recovery_threshold=code.recovery_threshold,

@@ -16,7 +16,7 @@ import grpc
 import structlog
 
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
-from kofn.wire.errors import KofnError, Unavailable, from_rpc_error
+from kofn.wire.errors import KofnError, NotFound, Unavailable, from_rpc_error
 from master.latency import Latency
 from master.statistics import Duration
 
@@ -26,6 +26,8 @@ PUSH_TIMEOUT_S = 60.0  # an archive of 64 MiB on a slow network
 PUSH_CHUNK_BYTES = 1 << 20  # under the 4 MiB at which protobuf's copies grow dear
 CALL_TIMEOUT_S = 5.0  # faults and other small calls
 OUTGOING_LIMIT = 512  # unwritten tasks; a worker that far behind has lost them anyway
+
+NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 
 T = TypeVar("T")
 State = Literal["connecting", "up", "draining", "down"]
@@ -70,7 +72,7 @@ class Link:
         self.cancellations = 0
         self.busy_s = 0.0  # service time that the worker reported
         self.queue_depth = 0  # as last reported
-        self.programs: set[str] = set()  # what the worker holds
+        self.programs: set[str] = set()  # what the worker has loaded for us
         self._listener = listener
         self._channel = channels.worker_channel(address, tls)
         self._stub = worker_pb2_grpc.WorkerStub(self._channel)
@@ -138,14 +140,24 @@ class Link:
             await self._channel.close(None)
 
     async def push(self, program: str, archive: bytes) -> None:
-        """Give the worker a program.
+        """Have the worker load a program; it is sent where the worker does not hold it.
 
         Raises:
             KofnError: the worker refused it, or could not be reached in time.
         """
+        if program in self.greeting.programs:
+            try:
+                await self._push(program, b"")
+            except NotFound:
+                log.warning("program-gone", worker=self.name, program=program[:12])
+            else:
+                return
+        await self._push(program, archive)
+
+    async def _push(self, program: str, archive: bytes) -> None:
 
         async def chunks() -> AsyncIterator[worker_pb2.ProgramChunk]:
-            for start in range(0, len(archive), PUSH_CHUNK_BYTES):
+            for start in range(0, max(1, len(archive)), PUSH_CHUNK_BYTES):
                 yield worker_pb2.ProgramChunk(
                     program=program if start == 0 else "",
                     data=archive[start : start + PUSH_CHUNK_BYTES],
@@ -174,7 +186,7 @@ class Link:
             if not isinstance(first, worker_pb2.FromWorker) or not first.HasField("greeting"):
                 raise Unavailable("the stream did not open with a greeting")
             self.greeting = first.greeting
-            self.programs = set(first.greeting.programs)
+            self.programs = set()
             reader = asyncio.create_task(self._read(call), name=f"read {self.address}")
             writer = asyncio.create_task(self._write(call), name=f"write {self.address}")
             try:
@@ -207,6 +219,8 @@ class Link:
         while isinstance(message := await call.read(), worker_pb2.FromWorker):  # else the end
             if message.HasField("result"):
                 self._settle(message.result)
+                if message.result.code == NOT_FOUND:  # its disk failed: greet anew, push again
+                    raise Unavailable(message.result.reason)
             elif message.HasField("draining"):
                 self.state = "draining"
                 self._listener.draining(self)

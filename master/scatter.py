@@ -183,7 +183,8 @@ class CodedBatch:
 
     def _another(self, slot: int) -> str | None:
         taken = {address for sends in self._sends.values() for address, _, _ in sends}
-        return self._pool.assignment.another(taken)
+        late = {address for address, _, _ in self._sends.get(slot, ())}  # not these, if at all
+        return self._pool.assignment.another(taken, late)
 
     def _task(self, slot: int) -> worker_pb2.Task:
         """A fresh message: a link writes it later, so that two sends must not share one."""

@@ -104,7 +104,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
     async def PushProgram(
         self, chunks: AsyncIterator[worker_pb2.ProgramChunk], context: "_Context"
     ) -> worker_pb2.PushProgramReply:
-        """A program, checked and loaded before the call returns."""
+        """A program, checked and loaded before the call returns; without data, one held already."""
         name, archive = "", bytearray()
         async for chunk in chunks:
             name = name or chunk.program
@@ -114,9 +114,12 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
                 raise InvalidArgument("All chunks must be of one program.")
             archive += chunk.data
             self._programs.check_size(len(archive))
-        if not archive:
-            raise InvalidArgument("A program must have at least 1 byte.")
-        await self._programs.take(name, bytes(archive))
+        if not name:
+            raise InvalidArgument("The first chunk must have the program's content hash.")
+        if archive:
+            await self._programs.take(name, bytes(archive))
+        else:
+            await self._programs.obtain(name)
         return worker_pb2.PushProgramReply(program=name)
 
     async def SetFaults(

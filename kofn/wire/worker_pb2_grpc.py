@@ -80,6 +80,7 @@ class WorkerServicer:
 
     def PushProgram(self, request_iterator, context):
         """A program archive, chunk by chunk. The worker recomputes the content hash before it runs anything.
+        Without any data: load the program that is held under this hash; NOT_FOUND when there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -246,3 +246,15 @@ def test_every_promise_catches_its_fault(broken: type[Assignment], promise: str)
     history = type("Broken", (Histories,), {"machine": broken})
     with pytest.raises((AssertionError, ValueError), match=promise):
         run_state_machine_as_test(history, settings=HUNT)
+
+
+def test_a_hedge_avoids_the_late_worker_before_all_others() -> None:
+    """All workers hold slots of the batch: any of them but the one that is late."""
+    assignment = Assignment()
+    for name in "abc":
+        assignment.join(name)
+    for name in "bbc":  # the late one has the least work
+        assignment.sent(name)
+    assert assignment.another("abc", "a") == "c"
+    assert assignment.another("ab", "a") == "c"
+    assert assignment.another("abc", "abc") == "a"

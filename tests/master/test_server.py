@@ -157,6 +157,21 @@ async def test_deployments_come_and_go(archive: Path) -> None:
             await now.client.deploy({**other, "program": "no-such-program"})
 
 
+async def test_a_worker_that_lost_its_program_gets_it_again(archive: Path) -> None:
+    """It says so of a task; the answer comes from elsewhere, and the program is pushed anew."""
+    async with live(archive) as now:
+        forgetful = now.workers[0]
+        before = len(forgetful.pushed)
+        forgetful.script = lambda number: "forget" if number == 0 else "reply"
+        asked = 0
+        while len(forgetful.pushed) == before:
+            asked += 1
+            assert asked < 1000
+            rows = queries(2)
+            answers = await now.client.infer("doubled", rows)
+            np.testing.assert_allclose(answers.outputs, truth(rows), rtol=1e-4, atol=1e-5)
+
+
 async def test_faults_reach_their_workers(archive: Path) -> None:
     """By name, or all; one worker's refusal is told beside the others."""
     law = json.dumps({"delay": {"law": "constant", "shift_ms": 1}})

@@ -64,6 +64,8 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
         async for chunk in chunks:
             program = program or chunk.program
             self.pushed += chunk.data
+        if not self.pushed and program not in self.programs:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such program")
         return worker_pb2.PushProgramReply(program=program)
 
     async def SetFaults(
@@ -113,6 +115,10 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
                         shape = (task.inputs[0].shape[0], 2)
                         nans = to_wire(np.full(shape, np.nan, np.float32))
                         result = worker_pb2.Result(id=task.id, outputs=[nans])
+                        ready.put_nowait(worker_pb2.FromWorker(result=result))
+                    case "forget":
+                        self.programs = []
+                        result = worker_pb2.Result(id=task.id, code=5, reason="no such program")
                         ready.put_nowait(worker_pb2.FromWorker(result=result))
                     case "drain":
                         drain = worker_pb2.FromWorker(draining=worker_pb2.Draining())

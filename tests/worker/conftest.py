@@ -109,7 +109,7 @@ class Master:
 
         call = self.stub.PushProgram(timeout=PATIENCE_S)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused early
-            for start in range(0, len(data), chunk_bytes):
+            for start in range(0, max(1, len(data)) if name else 0, chunk_bytes):
                 part = data[start : start + chunk_bytes]
                 chunk = worker_pb2.ProgramChunk(program="" if start else name, data=part)
                 await call.write(chunk)

@@ -71,7 +71,18 @@ async def test_programs_that_are_refused(
 
 async def test_an_empty_push(master: Any) -> None:
     """No chunk at all."""
-    assert (await refusal(master.push(b"", "0" * 64))).status.name == "INVALID_ARGUMENT"
+    assert (await refusal(master.push(b"", ""))).status.name == "INVALID_ARGUMENT"
+
+
+async def test_a_push_without_data_loads_what_is_held(
+    start: Any, dial: Any, connect: Any, doubled: Any
+) -> None:
+    """From disk, before the call returns; NOT_FOUND asks for the archive."""
+    await dial(await start())  # pushes the program
+    again = connect((await start(name="again")).address)
+    await again.push(b"", doubled.name)
+    error = await refusal(again.push(b"", "0" * 64))
+    assert (error.status.name, error.reason) == ("NOT_FOUND", "no-program")
 
 
 async def test_a_file_that_rotted_is_discarded(
