@@ -11,6 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import records
+from bench.records import provenance
 
 app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
@@ -37,8 +38,10 @@ def overhead(
     import torch
 
     from bench.overhead import Setting, measure, record
+    from kofn.logs import configure_logs
     from kofn.wire.channels import tune_malloc
 
+    configure_logs("error")
     tune_malloc()
     torch.set_num_threads(1)
     settings = [
@@ -48,10 +51,12 @@ def overhead(
     ]
     console = Console(stderr=True)
     run = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = [
-        {**record(asyncio.run(measure(setting))), "run": run}
-        for setting in track(settings, "measuring", console=console)
-    ]
+    command = f"python -m bench overhead --codes {codes} --slots {slots} --image {image}"
+    with asyncio.Runner() as runner:  # gRPC's asyncio stack wants one event loop a process
+        rows = [
+            {**record(runner.run(measure(setting))), "run": run, "command": command}
+            for setting in track(settings, "measuring", console=console)
+        ]
     if save:
         console.print(f"appended to {records.append('overhead', rows)}")
     if as_json:
@@ -75,6 +80,55 @@ def overhead(
             f"{row['cpu_ratio_grpc']:.2f}",
             f"{row['cpu_ratio_sockets']:.2f}",
             f"{100 * row['coding_share']:.1f} %",
+        )
+    Console().print(table)
+
+
+@app.command()
+def throughput(
+    model: Annotated[str, typer.Option(help="Name in the model store.")] = "digits-mlp",
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 6,
+    batches: Annotated[str, typer.Option(help="Images a request, comma-separated.")] = "8,64,256",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of load for each row.")] = 5.0,
+    save: Save = False,
+    as_json: Json = False,
+) -> None:
+    """Images a second through one master whose workers and clients share this machine."""
+    from bench.throughput import DEPLOYMENTS, Setting, measure_all
+    from kofn.cli.up import provide_model
+
+    provide_model(model, None)
+    settings = [
+        Setting(name, int(batch), concurrency, seconds)
+        for name in DEPLOYMENTS
+        for batch in batches.split(",")
+    ]
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    command = f"python -m bench throughput --workers {workers} --batches {batches}"
+    console = Console(stderr=True)
+    with console.status("measuring"):
+        found = asyncio.run(measure_all(model, workers, settings))
+    rows = [{**row, **provenance(), "run": run, "command": command} for row in found]
+    if save:
+        console.print(f"appended to {records.append('throughput', rows)}")
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table(title=f"Throughput: {model}, {workers} workers, {concurrency} requests in flight")
+    for title in (
+        "code", "images a request", "images/s", "p50 ms", "p99 ms", "master CPU", "workers CPU",
+        "client CPU",
+    ):  # fmt: skip
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(
+            row["code"],
+            str(row["batch"]),
+            f"{row['images_per_s']:.0f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            *(f"{100 * row[f'{who}_cpu']:.0f} %" for who in ("master", "worker", "client")),
         )
     Console().print(table)
 

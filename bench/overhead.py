@@ -74,7 +74,8 @@ class Setting:
     Args:
         name: of the code. "parity" has its own answers and decodes nothing here; "berrut" decodes
             every answer of every batch.
-        n: slots; k is three quarters of them.
+        n: slots; k is three quarters of them, or n - 4 where that is more: averages have at most
+            four parities.
         image: a key of IMAGES, the shape of a query.
         groups: coding groups in a batch, the images in a slot.
         rounds: turns of each variant; `batches` in each.
@@ -91,7 +92,7 @@ class Setting:
 async def measure(setting: Setting) -> Overhead:
     """Run the three variants in turns."""
     n, image, groups = setting.n, setting.image, setting.groups
-    k = 3 * n // 4
+    k = max(3 * n // 4, n - 4)
     code = codes.make(setting.name, k=k, n=n)
     shape = IMAGES[image]
     rows = np.random.default_rng(0).random((k * groups, *shape), np.float32)

@@ -6,6 +6,7 @@ shows what was the limit.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -19,17 +20,39 @@ from models import data
 
 REQUEST_S = 10.0
 WARM_UP_S = 1.0
+UP_S = 60.0
+
+_BATCHING = {"max_groups": 64, "max_delay_ms": 2, "queue_rows": 8192}
+DEPLOYMENTS: dict[str, dict[str, Any]] = {
+    "uncoded-4": {"code": {"name": "uncoded", "k": 4}, "batching": _BATCHING},
+    "parity-4-6": {
+        "code": {"name": "parity", "k": 4, "n": 6, "calibrated": True},
+        "batching": _BATCHING,
+    },
+}
 
 
 @dataclass(frozen=True)
 class Setting:
     """One row: a deployed model under a fixed number of requests in flight."""
 
-    model: str
-    code: str
+    code: str  # a key of DEPLOYMENTS
     batch: int  # images a request
     concurrency: int  # requests in flight
     seconds: float
+
+
+async def measure_all(
+    model: str, workers: int, settings: Sequence[Setting]
+) -> list[dict[str, Any]]:
+    """One cluster that serves `model` behind each code; the settings one after the other."""
+    deployments = [
+        {"name": name, "program": model, "timeout_ms": 10_000, **deployment}
+        for name, deployment in DEPLOYMENTS.items()
+    ]
+    async with LocalCluster(workers, deployments) as cluster:
+        await cluster.all_up(UP_S)
+        return [await measure(cluster, setting) for setting in settings]
 
 
 async def measure(cluster: LocalCluster, setting: Setting) -> dict[str, Any]:
@@ -43,7 +66,7 @@ async def measure(cluster: LocalCluster, setting: Setting) -> dict[str, Any]:
         async def keep_asking() -> None:
             while perf_counter() < stop_at:
                 began = perf_counter()
-                answers = await client.infer(setting.model, batch, timeout_s=REQUEST_S)
+                answers = await client.infer(setting.code, batch, timeout_s=REQUEST_S)
                 if not answers.source.all():
                     raise RuntimeError("a row came back without an answer")
                 latencies.append(perf_counter() - began)
@@ -61,7 +84,6 @@ async def measure(cluster: LocalCluster, setting: Setting) -> dict[str, Any]:
         used = {name: end - before[name] for name, end in _cpu_s(cluster).items()}
     p50, p99 = np.quantile(latencies, (0.5, 0.99))
     return {
-        "model": setting.model,
         "code": setting.code,
         "batch": setting.batch,
         "concurrency": setting.concurrency,

@@ -29,10 +29,9 @@ def berrut_weights(
     distance = at[:, None] - nodes[None, :]
     same = np.abs(distance) < SAME
     terms = (-1.0) ** np.arange(len(nodes)) / np.where(same, 1.0, distance)
-    weights = terms / terms.sum(axis=1, keepdims=True)
     hit = same.any(axis=1)
-    weights[hit] = same[hit]
-    return np.asarray(weights, np.float64)
+    terms[hit] = same[hit]  # before the division: the sum of their terms may be 0
+    return np.asarray(terms / terms.sum(axis=1, keepdims=True), np.float64)
 
 
 @final

@@ -86,7 +86,7 @@ class CodedBatch:
         self._tasks: list[worker_pb2.Task | None] = [None] * coding.code.n
         # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
         self._sends: dict[int, list[tuple[str, int, float]]] = {}
-        self._results: dict[int, torch.Tensor] = {}
+        self._results: dict[int, np.ndarray] = {}  # float32 [g, *answer], read-only
         self._timer: asyncio.TimerHandle | None = None
         self._started = monotonic()
         self._sent_at = 0.0
@@ -215,7 +215,7 @@ class CodedBatch:
         self._results.setdefault(slot, result)
         self._on(Replied(slot))
 
-    def _checked(self, outcome: Outcome) -> torch.Tensor | None:
+    def _checked(self, outcome: Outcome) -> np.ndarray | None:
         """A result as the decoder takes it; None when there is none or it is unusable."""
         if outcome is None or outcome.code != 0:
             return None
@@ -228,7 +228,7 @@ class CodedBatch:
         if array.shape != expected or not np.isfinite(array).all():
             log.warning("unusable-result", deployment=self._coding.name, shape=array.shape)
             return None
-        return torch.from_numpy(array.astype(np.float32))  # a copy: the wire's view is read-only
+        return array.astype(np.float32, copy=False)
 
     def _on(self, event: Event) -> None:
         if not self._finished:
@@ -277,14 +277,16 @@ class CodedBatch:
             values = dict.fromkeys(answers, self._results[slots[0]])
             errors = dict.fromkeys(answers, 0.0)
         else:
-            decoded = code.decode([self._results[slot] for slot in slots], slots, answers)
+            # Copies: torch wants memory that it may write to.
+            results = [torch.from_numpy(self._results[slot].copy()) for slot in slots]
+            decoded = code.decode(results, slots, answers).numpy()
             values = {j: decoded[:, i] for i, j in enumerate(answers)}
             told = code.expected_error(slots)
             errors = {j: float("nan") if told is None else float(told[j]) for j in answers}
         self._timings.decode_s += monotonic() - began
         source = Source.DIRECT if direct else Source.DECODED
         for j in answers:
-            self._deliver(j, values[j].numpy(), source, errors[j])
+            self._deliver(j, values[j], source, errors[j])
 
     def _deliver(self, j: int, values: np.ndarray, source: Source, error: float) -> None:
         """Put answer j of every group where its request waits for it."""

@@ -76,7 +76,7 @@ def from_wire(tensor: worker_pb2.Tensor) -> Array:
     Raises:
         InvalidArgument: datatype, shape and bytes do not fit each other.
     """
-    return _unpack("Tensor", tensor.datatype, tensor.shape, tensor.data)
+    return _unpack("Tensor", tensor.datatype, tuple(tensor.shape), tensor.data)
 
 
 def input_tensor(name: str, array: Array) -> tuple[InferInputTensor, bytes]:
@@ -211,6 +211,10 @@ def _dtype(what: str, datatype: str) -> "np.dtype[Any]":
 
 def _count(what: str, shape: Sequence[int], dtype: "np.dtype[Any]") -> int:
     """Elements of a shape that an array can have."""
+    count = math.prod(shape)
+    is_plain = min(shape, default=1) > 0 and count * dtype.itemsize <= LARGEST_BYTES
+    if is_plain and len(shape) <= MOST_DIMENSIONS:
+        return count  # nearly every tensor; the rest finds the reason, or a size of 0
     if len(shape) > MOST_DIMENSIONS:
         raise InvalidArgument(
             f"{what} must have at most {MOST_DIMENSIONS} dimensions, not {len(shape)}."
