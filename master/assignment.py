@@ -1,4 +1,4 @@
-"""Which worker takes which slot: distinct, least loaded first, rotating among equals.
+"""Which worker takes which slot: distinct, least loaded first, parities to those that are late.
 
 It stands beside `scatter`: told who joins and leaves, what was sent and what ended. It opens no
 connection and knows no shard, so that every history of comings and goings can be tested.
@@ -11,6 +11,8 @@ from typing import Literal
 
 State = Literal["live", "frozen", "draining", "gone"]
 
+MEMORY = 0.9  # weight of what was seen of a worker before: about the last ten tasks count
+
 
 @dataclass(slots=True)
 class _Worker:
@@ -19,13 +21,16 @@ class _Worker:
     state: State
     outstanding: int  # sends without an end
     sends: int  # ever; breaks ties for resends
+    lateness: float = 0.0  # share of its tasks that were late, lately
 
 
 class Assignment:
     """The workers that may be sent work, and how much of it each has.
 
     The n slots of a group go to distinct workers. Of equally loaded workers the first choice
-    moves on with every group, so that own slots and parities visit all of them.
+    moves on with every group, so that own slots and parities visit all of them; but a worker that
+    is late more often than not gets one of the last slots. Those are the parities and copies: a
+    straggler that holds one costs neither time nor accuracy.
     """
 
     def __init__(self) -> None:
@@ -72,6 +77,7 @@ class Assignment:
         It counts nothing as sent: say `sent` for each send that really leaves.
         """
         chosen = nsmallest(n, self._order, key=lambda name: self._workers[name].outstanding)
+        chosen.sort(key=self._is_late)
         self._order = self._order[1:] + self._order[:1]
         return (*chosen, *[None] * (n - len(chosen)))
 
@@ -108,6 +114,12 @@ class Assignment:
         known.outstanding -= 1
         self._forget_if_over(worker)
 
+    def observe(self, worker: str, was_late: bool) -> None:
+        """A task of its was late or was not. Unknown workers are ignored."""
+        known = self._workers.get(worker)
+        if known is not None:
+            known.lateness = MEMORY * known.lateness + (1 - MEMORY) * was_late
+
     def outstanding(self, worker: str) -> int:
         """Tasks sent to it without an end; 0 for an unknown worker."""
         known = self._workers.get(worker)
@@ -121,6 +133,9 @@ class Assignment:
         for name, known in self._workers.items():
             assert known.outstanding >= 0, f"{name} has {known.outstanding} outstanding"
             assert known.state != "gone" or known.outstanding > 0, f"{name} is not forgotten"
+
+    def _is_late(self, name: str) -> bool:
+        return self._workers[name].lateness > 0.5
 
     def _load(self, name: str) -> tuple[int, int]:
         known = self._workers[name]

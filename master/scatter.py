@@ -6,6 +6,7 @@ batch: at thousands of batches a second the tasks would cost more than the codes
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from master.statistics import Statistics
 
 # Encoding more than this many bytes leaves the event loop: about a millisecond of work.
 OFF_LOOP_BYTES = 4 << 20
+LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
 REPLY_MARGIN_S = 0.005  # what an answer needs from here to the client, at least
 REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
 
@@ -90,6 +92,7 @@ class CodedBatch:
         self._timer: asyncio.TimerHandle | None = None
         self._started = monotonic()
         self._sent_at = 0.0
+        self._late_after_s = math.inf
         self._finished = False
         self._timings = Timings(queue_s=self._started - plan.oldest_arrival)
 
@@ -156,6 +159,8 @@ class CodedBatch:
             impatient_at=plan.earliest_deadline - margin,
             deadline=plan.latest_deadline,
         )
+        median_s = self._coding.statistics.slot_latency.quantile(0.5)
+        self._late_after_s = math.inf if median_s is None else LATE_FACTOR * median_s
         self._first_choice = self._pool.assignment.assign(code.n)
         self._obey(self._gather.start(now))
 
@@ -211,7 +216,9 @@ class CodedBatch:
         if result is None:
             self._on(Lost(slot))
             return
-        self._coding.statistics.slot_latency.add(monotonic() - sent_at)
+        took_s = monotonic() - sent_at
+        self._coding.statistics.slot_latency.add(took_s)
+        self._pool.assignment.observe(address, took_s > self._late_after_s)
         self._results.setdefault(slot, result)
         self._on(Replied(slot))
 
@@ -265,7 +272,10 @@ class CodedBatch:
         self._on(Tick())
 
     def _cancel(self, slot: int) -> None:
-        for address, task_id, _ in self._sends.pop(slot, ()):
+        now = monotonic()
+        for address, task_id, sent_at in self._sends.pop(slot, ()):
+            if now - sent_at > self._late_after_s:  # else it may have been about to answer
+                self._pool.assignment.observe(address, was_late=True)
             self._pool.links[address].cancel(task_id)
             self._pool.assignment.done(address)
 

@@ -258,3 +258,20 @@ def test_a_hedge_avoids_the_late_worker_before_all_others() -> None:
     assert assignment.another("abc", "a") == "c"
     assert assignment.another("ab", "a") == "c"
     assert assignment.another("abc", "abc") == "a"
+
+
+def test_a_late_worker_gets_the_last_slot_until_it_recovers() -> None:
+    """Late once is bad luck; late again and again gives it parities, which it can lose."""
+    assignment = Assignment()
+    for name in "abc":
+        assignment.join(name)
+    assignment.observe("b", was_late=True)
+    assert {assignment.assign(3)[2] for _ in range(3)} == {"a", "b", "c"}
+    for _ in range(10):
+        assignment.observe("b", was_late=True)
+    assert {assignment.assign(3)[2] for _ in range(3)} == {"b"}
+    assert {assignment.assign(3)[0] for _ in range(3)} == {"a", "c"}
+    for _ in range(10):
+        assignment.observe("b", was_late=False)
+    assert {assignment.assign(3)[2] for _ in range(3)} == {"a", "b", "c"}
+    assignment.observe("nobody", was_late=True)
