@@ -27,7 +27,9 @@ def _group() -> None:
 def overhead(
     slots: Annotated[str, typer.Option(help="Numbers of slots n, comma-separated.")] = "4,8,16,32",
     codes: Annotated[str, typer.Option(help="Codes, comma-separated.")] = "parity,berrut",
-    image: Annotated[str, typer.Option(help="Query shape: digits, mnist or cifar10.")] = "digits",
+    images: Annotated[
+        str, typer.Option(help="Query shapes: digits, mnist, cifar10, comma-separated.")
+    ] = "digits",
     groups: Annotated[int, typer.Option(min=1, help="Images in a slot.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each variant.")] = 15,
     batches: Annotated[int, typer.Option(min=1, help="Batches in a turn.")] = 40,
@@ -46,12 +48,13 @@ def overhead(
     torch.set_num_threads(1)
     settings = [
         Setting(code, int(n), image, groups, rounds, batches)
+        for image in images.split(",")
         for code in codes.split(",")
         for n in slots.split(",")
     ]
     console = Console(stderr=True)
     run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench overhead --codes {codes} --slots {slots} --image {image}"
+    command = f"python -m bench overhead --codes {codes} --slots {slots} --images {images}"
     with asyncio.Runner() as runner:  # gRPC's asyncio stack wants one event loop a process
         rows = [
             {**record(runner.run(measure(setting))), "run": run, "command": command}
@@ -62,15 +65,16 @@ def overhead(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(title=f"Master overhead a batch: {groups} {image} images a slot, medians")
+    table = Table(title=f"Master overhead a batch: {groups} images a slot, medians")
     for title in (
-        "code", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC", "x sockets",
+        "code", "images", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC", "x sockets",
         "coding / CPU",
     ):  # fmt: skip
         table.add_column(title, justify="right")
     for row in rows:
         table.add_row(
             row["code"],
+            row["image"],
             str(row["n"]),
             str(row["k"]),
             f"{row['coded']['wall_us']:.0f}",
