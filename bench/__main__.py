@@ -67,8 +67,8 @@ def overhead(
         return
     table = Table(title=f"Master overhead a batch: {groups} images a slot, medians")
     for title in (
-        "code", "images", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC", "x sockets",
-        "coding / CPU",
+        "code", "images", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC",
+        "x sockets", "coding / CPU",
     ):  # fmt: skip
         table.add_column(title, justify="right")
     for row in rows:
