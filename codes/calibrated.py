@@ -60,6 +60,10 @@ class Calibrated(LinearCode):
     k: int = field(init=False, repr=False)
     n: int = field(init=False, repr=False)
 
+    def __str__(self) -> str:
+        """For a person; the repr has the whole configuration."""
+        return f"{self.code}, calibrated"
+
     def __post_init__(self) -> None:
         if not isinstance(self.code, LinearCode) or isinstance(self.code, Calibrated):
             raise ValueError(

@@ -19,7 +19,6 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from scipy import stats
 
 from kofn.settings import SettingsError, parse_yaml
 from worker import faults, laws
@@ -192,6 +191,8 @@ class ScipyText(DelayText):
 
     @model_validator(mode="after")
     def _known(self) -> "ScipyText":
+        from scipy import stats  # as in `laws.Scipy`
+
         distribution = getattr(stats, self.law, None)
         if not isinstance(distribution, stats.rv_continuous):
             raise ValueError(

@@ -186,7 +186,9 @@ async def test_refuse(worker: WorkerServer, master: Any) -> None:
 
 async def test_drop(worker: WorkerServer, master: Any) -> None:
     """The task is run and its result is never sent; the next one's is."""
-    await master.set_faults('{"failure": {"kind": "drop", "at_s": 0}}')
+    # The delay keeps the task in hand for long enough to be seen there.
+    delay = '"delay": {"law": "constant", "value_ms": 300}'
+    await master.set_faults(f'{{{delay}, "failure": {{"kind": "drop", "at_s": 0}}}}')
     await master.send(master.task(1))
     await until(lambda: worker.dispatcher.in_hand == 1)
     await until(lambda: worker.dispatcher.in_hand == 0)
