@@ -147,6 +147,17 @@ class Policy:
                 f"Argument 'recovery_threshold' must be at least 1, not {self.recovery_threshold}."
             )
 
+    def __str__(self) -> str:
+        """For a person: what differs from doing nothing special."""
+        words = [f"{self.wait} {self.soft_deadline}" if self.wait == "soft" else self.wait]
+        if self.hedge not in (None, NEVER):
+            words.append(f"hedge {self.hedge}")
+        if self.gain_limit < inf:
+            words.append(f"gain up to {self.gain_limit:g}")
+        if self.recovery_threshold is not None:
+            words.append(f"R = {self.recovery_threshold}")
+        return ", ".join([*words, f"at most {self.max_sends} sends"])
+
     def moments(self, latency: Latency, started: float) -> Moments:
         """The absolute moments of a batch that starts at `started` (monotonic seconds)."""
         patience_s = self.soft_deadline.at(latency)

@@ -309,11 +309,6 @@ class FaultsText(Text):
         """One line of JSON that `parse_faults` reads back as the same faults."""
         return self.model_dump_json(exclude_none=True)
 
-    @property
-    def is_active(self) -> bool:
-        """Whether anything is injected."""
-        return not (self.delay is None and self.failure is None and self.corruption is None)
-
     def inlined(self, folder: Path) -> "FaultsText":
         """The same with a trace's numbers in it; raises SettingsError."""
         if not isinstance(self.delay, TraceText):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -90,7 +91,7 @@ async def _carry_out(scenario: "Scenario", master: str, keep: bool) -> None:
                 chosen = scenario.due(number, names)
                 text = step.faults.json_text()
                 reply = await client.set_faults(text, list(chosen))
-                told = text if step.faults.is_active else "none"
+                told = _in_words(step.faults.model_dump(exclude_none=True, exclude_defaults=True))
                 words.print(f"{step.at_s:7.1f} s  {', '.join(chosen)}: {told}", markup=False)
                 for worker in reply.workers:
                     if worker.error:
@@ -120,6 +121,6 @@ def _print(reply: control_pb2.FaultsReply, as_json: bool) -> None:
         raise InvalidArgument("; ".join(failed))
 
 
-def _in_words(faults: dict[str, object]) -> str:
+def _in_words(faults: Mapping[str, object]) -> str:
     injected = {name: law for name, law in faults.items() if name != "seed"}
     return json.dumps(injected) if injected else "none"

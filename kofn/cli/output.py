@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-words = Console(stderr=True, highlight=False)  # progress, hints and errors
+WIDTH = 150
 # Results; a file or a pipe has no width of its own, and folded tables are hard to read there.
-paper = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+paper = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+# Progress, hints and errors.
+words = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Master = Annotated[

@@ -127,3 +127,10 @@ def test_impossible_policies_are_refused(values: dict[str, Any], message: str) -
 def test_the_limits_themselves_are_accepted() -> None:
     Policy(max_sends=1, hedge=NEVER)
     Policy(max_sends=2, hedge=TEN_MS, gain_limit=1e-9, recovery_threshold=1)
+
+
+def test_a_policy_tells_itself_in_words() -> None:
+    """What `kofn status` shows."""
+    assert str(Policy()) == "soft 3*p50, at most 3 sends"
+    told = str(Policy(wait="all", hedge=Delay.parse("p95"), gain_limit=2.5, recovery_threshold=4))
+    assert told == "all, hedge p95, gain up to 2.5, R = 4, at most 3 sends"
