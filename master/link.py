@@ -79,7 +79,7 @@ class Link:
         self._next_id = 0
         # Tasks whose end nobody has heard of: id -> (callback, sent at). Popped exactly once.
         self._in_flight: dict[int, tuple[Callable[[Outcome], None], float]] = {}
-        self._outgoing: deque[worker_pb2.Task] = deque()  # not yet written
+        self._outgoing: deque[tuple[int, worker_pb2.ToWorker]] = deque()  # tasks not yet written
         self._cancelled: list[int] = []  # written and no longer wanted; one message names them all
         self._wake = asyncio.Event()  # something to write
 
@@ -93,7 +93,7 @@ class Link:
         """Tasks sent and neither answered, lost nor cancelled."""
         return len(self._in_flight)
 
-    def send(self, task: worker_pb2.Task, then: Callable[[Outcome], None]) -> int | None:
+    def send(self, message: worker_pb2.ToWorker, then: Callable[[Outcome], None]) -> int | None:
         """Hand a task to the writer; `then` is called once, later, with its result or None.
 
         Returns:
@@ -103,11 +103,11 @@ class Link:
         if self.state != "up" or len(self._outgoing) >= OUTGOING_LIMIT:
             return None
         self._next_id += 1
-        task.id = self._next_id
-        self._in_flight[task.id] = (then, monotonic())
-        self._outgoing.append(task)
+        task_id = message.task.id = self._next_id
+        self._in_flight[task_id] = (then, monotonic())
+        self._outgoing.append((task_id, message))
         self._wake.set()
-        return task.id
+        return task_id
 
     def cancel(self, task_id: int) -> None:
         """Forget a task: its callback is not called; the worker is told to drop it."""
@@ -230,9 +230,9 @@ class Link:
             await self._wake.wait()
             self._wake.clear()
             while self._outgoing:
-                task = self._outgoing.popleft()
-                if task.id in self._in_flight:  # else cancelled before it was written
-                    await call.write(worker_pb2.ToWorker(task=task))
+                task_id, message = self._outgoing.popleft()
+                if task_id in self._in_flight:  # else cancelled before it was written
+                    await call.write(message)
             if self._cancelled:
                 ids, self._cancelled = self._cancelled, []
                 await call.write(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(ids=ids)))

@@ -19,7 +19,7 @@ import torch
 from codes.base import Code
 from kofn.wire import worker_pb2
 from kofn.wire.source import Source
-from kofn.wire.tensors import from_wire, to_wire
+from kofn.wire.tensors import fill, from_wire
 from master.batcher import Plan
 from master.gains import Gains
 from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Replied, Send, Tick
@@ -85,7 +85,7 @@ class CodedBatch:
         self._loop = asyncio.get_running_loop()
         self._gather: Gather
         self._shards: Sequence[torch.Tensor] = ()
-        self._tasks: list[worker_pb2.Task | None] = [None] * coding.code.n
+        self._messages: list[worker_pb2.ToWorker | None] = [None] * coding.code.n
         # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
         self._sends: dict[int, list[tuple[str, int, float]]] = {}
         self._results: dict[int, np.ndarray] = {}  # float32 [g, *answer], read-only
@@ -167,7 +167,8 @@ class CodedBatch:
     def _send(self, slot: int, attempt: int) -> None:
         address = self._first_choice[slot] if attempt == 0 else self._another(slot)
         link = self._pool.links.get(address) if address is not None else None
-        task = self._task(slot)
+        message = self._message(slot)
+        task = message.task
         task.seed = (self.number << 16) | (slot << 8) | attempt
         sent_at = monotonic()
         left_s = self.plan.latest_deadline - sent_at
@@ -176,7 +177,7 @@ class CodedBatch:
         def then(outcome: Outcome) -> None:
             self._heard(slot, address or "", outcome, sent_at)
 
-        task_id = link.send(task, then) if link is not None else None
+        task_id = link.send(message, then) if link is not None else None
         if address is None or task_id is None:
             # Told later, not from within gather's own command list.
             self._loop.call_soon(self._on, Lost(slot))
@@ -191,16 +192,15 @@ class CodedBatch:
         late = {address for address, _, _ in self._sends.get(slot, ())}  # not these, if at all
         return self._pool.assignment.another(taken, late)
 
-    def _task(self, slot: int) -> worker_pb2.Task:
+    def _message(self, slot: int) -> worker_pb2.ToWorker:
         """A fresh message: a link writes it later, so that two sends must not share one."""
-        first = self._tasks[slot]
+        first = self._messages[slot]
         if first is None:
-            role = self._coding.code.roles[slot]
-            shard = self._shards[slot].numpy()
-            first = worker_pb2.Task(program=self._coding.programs[role], inputs=[to_wire(shard)])
-            self._tasks[slot] = first
+            first = self._messages[slot] = worker_pb2.ToWorker()
+            first.task.program = self._coding.programs[self._coding.code.roles[slot]]
+            fill(first.task.inputs.add(), self._shards[slot].numpy())
             return first
-        again = worker_pb2.Task()
+        again = worker_pb2.ToWorker()
         again.CopyFrom(first)
         return again
 

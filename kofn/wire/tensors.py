@@ -66,8 +66,21 @@ def to_wire(array: Array) -> worker_pb2.Tensor:
     Raises:
         TypeError: the array's dtype has no datatype.
     """
+    tensor = worker_pb2.Tensor()
+    fill(tensor, array)
+    return tensor
+
+
+def fill(tensor: worker_pb2.Tensor, array: Array) -> None:
+    """`to_wire` into an empty tensor of a larger message, which would copy a finished one.
+
+    Raises:
+        TypeError: the array's dtype has no datatype.
+    """
     datatype = datatype_of(array)
-    return worker_pb2.Tensor(datatype=datatype, shape=array.shape, data=_pack(datatype, array))
+    tensor.datatype = datatype
+    tensor.shape.extend(array.shape)
+    tensor.data = _pack(datatype, array)
 
 
 def from_wire(tensor: worker_pb2.Tensor) -> Array:
