@@ -70,7 +70,8 @@ class Link:
         self.results = 0
         self.losses = 0
         self.cancellations = 0
-        self.busy_s = 0.0  # service time that the worker reported
+        self._busy_s = 0.0  # in service, as the process at the other end last reported
+        self._busy_before_s = 0.0  # the same of processes that are gone
         self.queue_depth = 0  # as last reported
         self.programs: set[str] = set()  # what the worker has loaded for us
         self._listener = listener
@@ -87,6 +88,11 @@ class Link:
     def name(self) -> str:
         """The worker's own name, or its address before it has greeted."""
         return self.greeting.worker or self.address
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in service that the worker reported, for all its masters and cancelled work."""
+        return self._busy_before_s + self._busy_s
 
     @property
     def in_flight(self) -> int:
@@ -185,6 +191,8 @@ class Link:
                 first = await call.read()
             if not isinstance(first, worker_pb2.FromWorker) or not first.HasField("greeting"):
                 raise Unavailable("the stream did not open with a greeting")
+            if first.greeting.process_id != self.greeting.process_id:
+                self._busy_before_s, self._busy_s = self.busy_s, 0.0
             self.greeting = first.greeting
             self.programs = set()
             reader = asyncio.create_task(self._read(call), name=f"read {self.address}")
@@ -239,7 +247,7 @@ class Link:
 
     def _settle(self, result: worker_pb2.Result) -> None:
         self.queue_depth = result.queue_depth
-        self.busy_s += result.compute_us / 1e6
+        self._busy_s = max(self._busy_s, result.busy_us / 1e6)
         waiting = self._in_flight.pop(result.id, None)
         if waiting is None:
             return  # cancelled, and the worker had not heard of it yet

@@ -46,6 +46,7 @@ class Dispatcher:
 
     def __init__(self, name: str, queue: Queue, runner: Runner) -> None:
         self.name = name
+        self.busy_s = 0.0  # in service, work included that was cancelled meanwhile
         self.awake = asyncio.Event()
         self.awake.set()
         self.on_disconnect: Callable[[Hashable | None], None] = lambda owner: None
@@ -169,6 +170,7 @@ class Dispatcher:
         if not running:
             return
         outcomes = await self._runner.run(running, self._injector)
+        self.busy_s += monotonic() - taken_s
         await self.awake.wait()  # a hang may have begun meanwhile
         for job, outcome in zip(running, outcomes, strict=True):
             if failing.get(id(job)) == "drop":

@@ -99,7 +99,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
             self._dispatcher.drop(owner)
         if outcome.error is not None:
             raise outcome.error
-        return result(task.id, outcome, self._dispatcher.depth)
+        return result(task.id, outcome, self._dispatcher)
 
     async def PushProgram(
         self, chunks: AsyncIterator[worker_pb2.ProgramChunk], context: "_Context"

@@ -121,7 +121,7 @@ class Stream:
     def _take(self, task: worker_pb2.Task) -> None:
         if task.id in self._in_hand:
             refused = InvalidArgument("A task of this id is in hand already.", "duplicate-id")
-            self._send(from_worker(task.id, Outcome(error=refused), self._dispatcher.depth))
+            self._send(from_worker(task.id, Outcome(error=refused), self._dispatcher))
             return
         self._in_hand.add(task.id)
         arrived_s = monotonic()
@@ -172,7 +172,7 @@ class Stream:
         """A task has ended: tell the master, unless nobody waits for it any more."""
         self._in_hand.discard(task_id)
         if not isinstance(outcome.error, DeadlineExceeded):  # an expired task is not answered
-            self._send(from_worker(task_id, outcome, self._dispatcher.depth))
+            self._send(from_worker(task_id, outcome, self._dispatcher))
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -205,7 +205,7 @@ def job(
     return Job(ticket, owner, program, inputs, task.seed, arrived_s, due_s, then)
 
 
-def result(task_id: int, outcome: Outcome, depth: int) -> worker_pb2.Result:
+def result(task_id: int, outcome: Outcome, dispatcher: Dispatcher) -> worker_pb2.Result:
     """What the master is told of an outcome."""
     error = outcome.error
     return worker_pb2.Result(
@@ -215,13 +215,14 @@ def result(task_id: int, outcome: Outcome, depth: int) -> worker_pb2.Result:
         outputs=[to_wire(array) for array in outcome.outputs],
         queue_us=min(round(outcome.queue_s * 1e6), MOST_US),
         compute_us=min(round(outcome.service_s * 1e6), MOST_US),
-        queue_depth=depth,
+        queue_depth=dispatcher.depth,
+        busy_us=round(dispatcher.busy_s * 1e6),
     )
 
 
-def from_worker(task_id: int, outcome: Outcome, depth: int) -> worker_pb2.FromWorker:
+def from_worker(task_id: int, outcome: Outcome, dispatcher: Dispatcher) -> worker_pb2.FromWorker:
     """`result`, as it goes on a stream."""
-    return worker_pb2.FromWorker(result=result(task_id, outcome, depth))
+    return worker_pb2.FromWorker(result=result(task_id, outcome, dispatcher))
 
 
 def lost(why: str) -> KofnError:

@@ -171,6 +171,20 @@ async def test_delays_are_in_service(worker: WorkerServer, master: Any) -> None:
     assert results[1].compute_us >= 30_000
     assert results[2].compute_us >= 30_000
     assert results[2].queue_us > results[1].queue_us
+    assert results[2].busy_us >= results[1].busy_us + 30_000
+
+
+async def test_busy_time_counts_cancelled_work(worker: WorkerServer, master: Any) -> None:
+    """The device was taken, although nobody wanted the result any more."""
+    await master.set_faults('{"delay": {"law": "constant", "value_ms": 200}}')
+    await master.send(master.task(1))
+    await until(lambda: worker.dispatcher.in_hand == 1 and worker.dispatcher.depth == 0)
+    await master.cancel(1)
+    await until(lambda: worker.dispatcher.in_hand == 0)
+    await until(lambda: worker.dispatcher.busy_s >= 0.2)
+    await master.set_faults("")
+    await master.send(master.task(2))
+    assert (await master.results(1))[2].busy_us >= 200_000
 
 
 async def test_refuse(worker: WorkerServer, master: Any) -> None:
