@@ -107,8 +107,6 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
                         id=request.id, model_name=request.model_name
                     ),
                 )
-            finally:
-                places.release()
             await ready.put(reply)
 
         async def read() -> None:
@@ -123,6 +121,7 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             try:
                 while (reply := await ready.get()) is not None:
                     yield reply
+                    places.release()  # here: replies that nobody reads hold further requests back
             finally:
                 reading.cancel()
 

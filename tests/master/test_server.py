@@ -19,6 +19,7 @@ from torch import nn
 
 import kofn
 from master.config import MasterConfig
+from master.gateway import STREAM_LIMIT
 from master.server import MasterServer
 from models.programs import content_hash, export_program
 from models.store import Store
@@ -170,6 +171,17 @@ async def test_a_worker_that_lost_its_program_gets_it_again(archive: Path) -> No
             rows = queries(2)
             answers = await now.client.infer("doubled", rows)
             np.testing.assert_allclose(answers.outputs, truth(rows), rtol=1e-4, atol=1e-5)
+
+
+async def test_a_long_stream_is_answered_whole(archive: Path) -> None:
+    """Three times as many requests as one stream may have in hand, each answered once."""
+    async with live(archive) as now:
+        batches = [queries(1, seed) for seed in range(3 * STREAM_LIMIT)]
+        stream = now.client.stream("doubled", batches)
+        replies = {reply.index: reply.result() async for reply in stream}
+        assert sorted(replies) == list(range(len(batches)))
+        for index, answers in replies.items():
+            np.testing.assert_allclose(answers.outputs, truth(batches[index]), rtol=1e-4)
 
 
 async def test_faults_reach_their_workers(archive: Path) -> None:
