@@ -69,5 +69,8 @@ def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _made_by(table: str) -> str:
-    last = records.newest(table)[-1]
+    runs = records.newest(table)
+    if not runs:
+        return f"Not measured yet: `python -m bench {table} --save`.\n"
+    last = runs[-1]
     return f"`{last['command']}`, commit {last['commit']}, {last['run'][:10]}, {last['machine']}.\n"
