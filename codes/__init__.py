@@ -7,9 +7,11 @@ from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any
 
+from codes.backup import Backup
 from codes.base import Code, NotRecoverable
 from codes.berrut import Berrut
 from codes.exact_case import ExactCase
+from codes.mosaic import Mosaic
 from codes.parity import Parity
 from codes.replication import Replication
 from codes.spline import Spline
@@ -23,6 +25,8 @@ REGISTRY: dict[str, type[Code]] = {
         Uncoded,
         Replication,
         Parity,
+        Mosaic,
+        Backup,
         Berrut,
         Spline,
     )

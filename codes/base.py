@@ -18,6 +18,7 @@ from torch import Tensor
 
 from codes.exact_case import ExactCase, identity_rows
 
+BASE = "base"  # the role of slots that run the served model
 MOST_SLOTS = 256  # slots go to distinct workers; matrices beyond this size are a slip of the pen
 SETS_KEPT = 4096  # responder sets remembered by a code: all of them for n = 12
 
@@ -77,7 +78,23 @@ class Code(ABC):
     @property
     def roles(self) -> tuple[str, ...]:
         """What each slot runs, by name; length n."""
-        return ("base",) * self.n
+        return (BASE,) * self.n
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Per slot: 0 where a result is one answer [g, *answer], or m where it is m rows of them,
+        [g, m, *answer]. Length n."""
+        return (0,) * self.n
+
+    @property
+    def query_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of a query that encode takes: some of them, for those who try a code out."""
+        return ((), (3,), (2, 3, 4))
+
+    @property
+    def answer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of an answer that decode takes: some of them, for those who try a code out."""
+        return ((), (3,), (2, 3, 4))
 
     @property
     @abstractmethod
@@ -100,8 +117,9 @@ class Code(ABC):
             queries: floating point, of any device; left as they are.
 
         Returns:
-            n contiguous tensors of the same dtype and device, one a slot. They may share memory
-            with each other and with the queries: read only.
+            n contiguous tensors of the same dtype and device, one a slot: [g, *query], or as the
+            program of the slot's role takes it. They may share memory with each other and with
+            the queries: read only.
 
         Raises:
             ValueError: not g >= 1 groups of q queries, or not floating point.
@@ -154,7 +172,8 @@ class Code(ABC):
         """Get answers from the results of the slots that responded.
 
         Args:
-            results: one a slot, all of one shape, dtype and device; left as they are.
+            results: one a slot, [g, *answer] or [g, widths[slot], *answer], all of one dtype and
+                device; left as they are.
             slots: `results[i]` is of `slots[i]`; any order.
             answers: the wanted ones, in the order wanted; all k by default. Only these need be
                 decodable.
@@ -177,19 +196,7 @@ class Code(ABC):
         if given != ordered:
             by_slot = dict(zip(map(index, given), results, strict=True))
             results = [by_slot[slot] for slot in ordered]
-        first = results[0]
-        shape, dtype = first.shape, first.dtype
-        for i, result in enumerate(results):
-            if result.shape != shape or result.dtype != dtype:
-                raise ValueError(
-                    f"Result of slot {ordered[i]} must be {dtype} {list(shape)} as the first is, "
-                    f"not {result.dtype} {list(result.shape)}."
-                )
-        if not shape or shape[0] < 1 or not first.is_floating_point():
-            raise ValueError(
-                f"Argument 'results' must be floating point [g >= 1, *answer], "
-                f"not {dtype} {list(shape)}."
-            )
+        self._check_results(results, ordered)
         wanted = self._all_answers if answers is None else self._checked_answers(answers)
         if (ordered, wanted) not in self._decodable:
             gain = self._known_gain(ordered)
@@ -218,6 +225,24 @@ class Code(ABC):
         return np.where(np.isfinite(self._known_gain(slots)), 0.0, np.inf)
 
     # Checks and what is remembered of them.
+
+    def _check_results(self, results: Sequence[Tensor], slots: tuple[int, ...]) -> None:
+        first, widths = results[0], self.widths
+        shape, dtype = first.shape, first.dtype
+        answer = shape[2:] if widths[slots[0]] else shape[1:]
+        for slot, result in zip(slots, results, strict=True):
+            width = widths[slot]
+            wanted = (*shape[:1], width, *answer) if width else (*shape[:1], *answer)
+            if result.shape != wanted or result.dtype != dtype:
+                raise ValueError(
+                    f"Result of slot {slot} must be {dtype} {list(wanted)} as the first says, "
+                    f"not {result.dtype} {list(result.shape)}."
+                )
+        if not shape or shape[0] < 1 or not first.is_floating_point():
+            raise ValueError(
+                f"Argument 'results' must be floating point [g >= 1, *answer], "
+                f"not {dtype} {list(shape)}."
+            )
 
     def _sorted(self, slots: Sequence[int]) -> tuple[int, ...]:
         ordered = tuple(sorted(map(index, slots)))

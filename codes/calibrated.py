@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
+from torch import Tensor
 
 from codes.base import Code, Matrix, Vector
 from codes.exact_case import ExactCase
-from codes.linear import LinearCode
+from codes.linear import LinearDecoding
 from codes.moments import Moments, measure_moments
 
 __all__ = ["Calibrated", "Moments", "measure_moments"]
@@ -21,7 +22,7 @@ __all__ = ["Calibrated", "Moments", "measure_moments"]
 
 @final
 @dataclass(frozen=True)
-class Calibrated(LinearCode):
+class Calibrated(LinearDecoding):
     """LMMSE decoder around a linear code, approximate: least expected squared error of all affine
     decoders, and that error is known before anything is decoded.
 
@@ -39,14 +40,14 @@ class Calibrated(LinearCode):
     Source: design of this project; textbook linear estimation.
 
     Args:
-        code: any linear code that is not itself calibrated.
+        code: any code that decodes linearly and is not itself calibrated.
         moments: measured with this very code and the program that will be served.
         ridge: eps as a share of the results' mean variance, above 0.
         error_limit: largest expected error of an answer that the wrapped code does not decode,
             above 0 and below 1; lower it to refuse and send again sooner.
 
     Raises:
-        ValueError: moments of another k or n, or a parameter outside of its limits.
+        ValueError: moments of other sizes, or a parameter outside of its limits.
     """
 
     name: ClassVar[str] = "calibrated"
@@ -65,16 +66,16 @@ class Calibrated(LinearCode):
         return f"{self.code}, calibrated"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.code, LinearCode) or isinstance(self.code, Calibrated):
+        if not isinstance(self.code, LinearDecoding) or isinstance(self.code, Calibrated):
             raise ValueError(
-                f"Argument 'code' must be a linear code, not calibrated yet, not {self.code!r}."
+                f"Argument 'code' must decode linearly, not calibrated yet, not {self.code!r}."
             )
         object.__setattr__(self, "k", self.code.k)
         object.__setattr__(self, "n", self.code.n)
-        sizes = (self.moments.k, self.moments.n)
-        if sizes != (self.k, self.n):
+        sizes, rows = (self.moments.k, self.moments.rows), len(self.code.responses)
+        if sizes != (self.k, rows):
             raise ValueError(
-                f"Argument 'moments' must be of k = {self.k} and n = {self.n}, "
+                f"Argument 'moments' must be of k = {self.k} and {rows} rows of results, "
                 f"not {sizes[0]} and {sizes[1]}."
             )
         if not 0 < self.ridge <= 1:
@@ -104,9 +105,27 @@ class Calibrated(LinearCode):
         """None but own answers: what is decoded is an estimate, and says how good."""
         return ExactCase("any", (), 1, "own answers; of the others the expected error is right")
 
-    def _generator(self) -> Matrix:
-        assert isinstance(self.code, LinearCode)  # checked when made
-        return self.code.generator
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the wrapped code."""
+        return self.code.widths
+
+    @property
+    def query_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the wrapped code."""
+        return self.code.query_shapes
+
+    @property
+    def answer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The one that the moments were measured with."""
+        return (self.moments.answer_mean.shape[1:],)
+
+    def _responses(self) -> Matrix:
+        assert isinstance(self.code, LinearDecoding)  # checked when made
+        return self.code.responses
+
+    def _encode(self, queries: Tensor) -> list[Tensor]:
+        return self.code._encode(queries)
 
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
         decoder, error = self._lmmse(slots)
@@ -115,7 +134,7 @@ class Calibrated(LinearCode):
 
     def _bias(self, slots: tuple[int, ...]) -> np.ndarray:
         decoder, _ = self._lmmse(slots)
-        mean: np.ndarray = self.moments.result_mean[list(slots)]
+        mean: np.ndarray = self.moments.result_mean[self.rows_of(slots)]
         return np.asarray(self.moments.answer_mean - np.tensordot(decoder, mean, 1), np.float64)
 
     def _expected_error(self, slots: tuple[int, ...]) -> Vector:
@@ -129,8 +148,8 @@ class Calibrated(LinearCode):
 
     def _lmmse(self, slots: tuple[int, ...]) -> tuple[Matrix, Vector]:
         """Decoder [k, s] and expected error [k], as if there were no own answers."""
-        chosen = list(slots)
-        within = self.moments.result_cov[np.ix_(chosen, chosen)] + self._eps * np.eye(len(slots))
+        chosen = self.rows_of(slots)
+        within = self.moments.result_cov[np.ix_(chosen, chosen)] + self._eps * np.eye(len(chosen))
         across = self.moments.cross_cov[:, chosen]
         decoder = np.linalg.solve(within, across.T).T
         variance = np.diag(self.moments.answer_cov)

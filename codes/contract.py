@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from codes.base import MOST_SLOTS, Code, NotRecoverable
+from codes.base import BASE, MOST_SLOTS, Code, NotRecoverable
 from codes.contract_bits import (
     check_arguments_unchanged,
     check_determinism,
@@ -27,7 +27,8 @@ from codes.contract_bits import (
     noise,
     own_answers,
     same_bits,
-    shapes,
+    some_queries,
+    some_results,
 )
 from codes.linear import MDSCode
 from codes.verify import MOST_SETS, subsets, verify
@@ -61,28 +62,38 @@ def check_shapes(code: Code) -> None:
     assert 1 <= code.recovery_threshold <= code.n, f"{code!r}: threshold must be in 1..n."
     assert len(code.roles) == code.n, f"{code!r} must name {code.n} roles."
     assert len(code.own_slots) == code.k, f"{code!r} must list own slots of {code.k} answers."
+    assert len(code.widths) == code.n, f"{code!r} must give {code.n} widths."
     for g in (1, 5):
-        for shape in shapes(code):
+        for shape in code.query_shapes:
             shards = code.encode(noise(g, code.q, *shape))
             assert len(shards) == code.n, f"{code!r} made {len(shards)} shards, not {code.n}."
             for slot, shard in enumerate(shards):
-                assert shard.shape == (g, *shape), f"{code!r}: shard {slot} is {shard.shape}."
+                is_query = code.roles[slot] != BASE or shard.shape[1:] == shape
+                is_shard = is_query and shard.shape[:1] == (g,)
+                assert is_shard, f"{code!r}: shard {slot} is {shard.shape}."
                 assert shard.is_contiguous(), f"{code!r}: shard {slot} is not contiguous."
-            decoded = code.decode(shards, range(code.n))
+        for shape in code.answer_shapes:
+            decoded = code.decode(some_results(code, g, shape), range(code.n))
             wanted = (g, code.k, *shape)
             assert decoded.shape == wanted, f"{code!r} decoded {decoded.shape}, not {wanted}."
 
 
 def check_dtypes(code: Code) -> None:
     """Shards and answers keep the dtype, and half precision accumulates in float32."""
+    fewest = range(code.n)[-code.recovery_threshold :]  # lacks as many own slots as may be
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        queries = noise(3, code.q, *shapes(code)[-1]).to(dtype)
+        queries = some_queries(code, 3).to(dtype)
         shards = code.encode(queries)
-        decoded = code.decode(shards, range(code.n))
-        assert {t.dtype for t in (*shards, decoded)} == {dtype}, f"{code!r} left {dtype}."
+        results = [result.to(dtype) for result in some_results(code, 3)]
+        for slots in (range(code.n), fewest):
+            given = [results[slot] for slot in slots]
+            decoded = code.decode(given, slots)
+            assert {t.dtype for t in (*shards, decoded)} == {dtype}, f"{code!r} left {dtype}."
+            if dtype.itemsize == 2:
+                wide = code.decode([result.float() for result in given], slots).to(dtype)
+                is_wide = same_bits([decoded], [wide])
+                assert is_wide, f"{code!r} rounds sums to {dtype} while adding up."
         if dtype.itemsize == 2:
-            wide = code.decode([shard.float() for shard in shards], range(code.n)).to(dtype)
-            assert same_bits([decoded], [wide]), f"{code!r} rounds sums to {dtype} while adding up."
             wide_shards = [shard.to(dtype) for shard in code.encode(queries.float())]
             assert same_bits(shards, wide_shards), f"{code!r} rounds shards while adding up."
 
@@ -135,8 +146,7 @@ def check_gain(code: Code) -> None:
 
 def check_refusals(code: Code) -> None:
     """Slots that are none, doubled or out of range are refused by name, as are wrong shapes."""
-    shape = shapes(code)[-1]
-    results = code.encode(noise(2, code.q, *shape))
+    results = some_results(code, 2)
     everything = tuple(range(code.n))
     bad_slots = [(), (0, 0), (code.n,), (-1,)]
     for slots in bad_slots:

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from codes.base import Code
-from codes.linear import LinearCode
-from codes.verify import bent, subsets, tolerance
+from codes.linear import LinearDecoding
+from codes.verify import subsets, tolerance
 
-SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3, 4))  # scalars, vectors, images
 FEW_SETS = 20  # of a size, for the checks that are the same for all sets
 
 
 def check_own_answers(code: Code) -> None:
     """Own answers are copies bit for bit, and results that are not finite touch only their own."""
-    results = [torch.exp(noise(3, *shapes(code)[-1], seed=slot)) for slot in range(code.n)]
+    results = [torch.exp(result) for result in some_results(code, 3)]
     for slots in few_sets(code):
         own = own_answers(code, slots)
         if not own:
@@ -37,7 +36,7 @@ def check_own_answers(code: Code) -> None:
 
 def check_not_finite(code: Code) -> None:
     """A result that is not finite is refused by name where it would spoil a decoded answer."""
-    results = [noise(2, *shapes(code)[-1], seed=slot) for slot in range(code.n)]
+    results = some_results(code, 2)
     for slots in few_sets(code):
         gain, own = code.gain(slots), own_answers(code, slots)
         answers = [j for j in range(code.k) if gain[j] < np.inf and j not in own]
@@ -57,7 +56,7 @@ def check_not_finite(code: Code) -> None:
 
 def check_order(code: Code) -> None:
     """The order of the slots changes no bit, and that of the answers only their places."""
-    results = [noise(2, *shapes(code)[-1], seed=slot) for slot in range(code.n)]
+    results = some_results(code, 2)
     for slots in few_sets(code):
         answers = [j for j in range(code.k) if code.gain(slots)[j] < np.inf]
         if not answers:
@@ -75,7 +74,7 @@ def check_order(code: Code) -> None:
 
 def check_some_answers(code: Code) -> None:
     """Asking for one answer gives what asking for all gives, and needs only that one."""
-    results = [noise(2, *shapes(code)[-1], seed=slot) for slot in range(code.n)]
+    results = some_results(code, 2)
     for slots in few_sets(code):
         given, gain = [results[s] for s in slots], code.gain(slots)
         answers = [j for j in range(code.k) if gain[j] < np.inf]
@@ -88,9 +87,10 @@ def check_some_answers(code: Code) -> None:
 
 def check_arguments_unchanged(code: Code) -> None:
     """Queries, results and lists are left as they were."""
-    queries, slots = noise(2, code.q, *shapes(code)[-1]), list(range(code.n))[::-1]
+    queries, slots = some_queries(code, 2), list(range(code.n))[::-1]
     before = queries.clone()
-    results = [bent(shard) for shard in code.encode(queries)][::-1]
+    code.encode(queries)
+    results = some_results(code, 2)[::-1]
     kept, listed = [result.clone() for result in results], list(results)
     decoded = code.decode(results, slots)
     decoded.fill_(7.0)
@@ -103,19 +103,16 @@ def check_arguments_unchanged(code: Code) -> None:
 
 def check_linearity(code: Code) -> None:
     """Shards of a linear code are linear in the queries, its answers affine in the results."""
-    if not isinstance(code, LinearCode):
+    if not isinstance(code, LinearDecoding):
         return
-    x, y = (
-        noise(2, code.q, *shapes(code)[-1], seed=1).double(),
-        noise(2, code.q, *shapes(code)[-1], seed=2).double(),
-    )
+    x, y = some_queries(code, 2, seed=1).double(), some_queries(code, 2, seed=2).double()
     sums = code.encode(2 * x - y)
     parts = zip(code.encode(x), code.encode(y), strict=True)
     for slot, (a, b) in enumerate(parts):
         apart = float((sums[slot] - (2 * a - b)).abs().max())
         assert apart <= 1e-12, f"{code!r}: shard {slot} is not linear in the queries ({apart:.1e})."
     slots = tuple(range(code.n))
-    r = [noise(2, *shapes(code)[-1], seed=10 + slot).double() for slot in slots]
+    r = [result.double() for result in some_results(code, 2)]
     zero = code.decode([torch.zeros_like(a) for a in r], slots)
     twice = code.decode([2 * a for a in r], slots) - zero
     limit = 1e-12 * float(code.gain(slots).max())
@@ -125,14 +122,15 @@ def check_linearity(code: Code) -> None:
 
 def check_determinism(code: Code) -> None:
     """The same arguments give the same bytes, twice and from two threads at once."""
-    queries, slots = noise(3, code.q, *shapes(code)[-1]), tuple(range(code.n))
+    queries, results, slots = some_queries(code, 3), some_results(code, 3), tuple(range(code.n))
+    fewest = slots[-code.recovery_threshold :]  # lacks as many own slots as may be
 
     def both(_: int) -> list[Tensor]:
         fresh = dataclasses.replace(code)  # type: ignore[type-var]  # codes are dataclasses
         made = []
         for which in (fresh, code):
-            shards = which.encode(queries)
-            made += [*shards, which.decode([bent(shard) for shard in shards], slots)]
+            made += [*which.encode(queries), which.decode(results, slots)]
+            made.append(which.decode([results[slot] for slot in fewest], fewest))
         return made
 
     first = both(0)
@@ -144,14 +142,16 @@ def check_determinism(code: Code) -> None:
 
 def check_groups_apart(code: Code) -> None:
     """A group's shards and answers do not depend on the other groups of its batch."""
-    queries, slots = noise(3, code.q, *shapes(code)[-1]), tuple(range(code.n))
-    others = queries.clone()
-    others[0], others[2] = 1e3, -5.0
-    one, two = code.encode(queries), code.encode(others)
+    queries, results = some_queries(code, 3), some_results(code, 3)
+    one, two = code.encode(queries), code.encode(_disturbed(queries))
     assert same_bits([a[1] for a in one], [b[1] for b in two]), f"{code!r}: groups mix in encode."
-    a = code.decode(one, slots)[1]
-    b = code.decode(two, slots)[1]
-    assert same_bits([a], [b]), f"{code!r}: groups mix in decode."
+    for slots in few_sets(code):
+        if not code.recoverable(slots):
+            continue
+        given = [results[slot] for slot in slots]
+        a = code.decode(given, slots)[1]
+        b = code.decode([_disturbed(result) for result in given], slots)[1]
+        assert same_bits([a], [b]), f"{code!r}: groups mix in decode."
     alone = code.encode(queries[1:2])
     far = max(float((x[1] - y[0]).abs().max()) for x, y in zip(one, alone, strict=True))
     assert far <= 1e-5, f"{code!r}: a group alone has other shards ({far:.1e})."
@@ -183,7 +183,22 @@ def few_sets(code: Code) -> Iterator[tuple[int, ...]]:
         yield from subsets(code.n, size, FEW_SETS)
 
 
-def shapes(code: Code) -> tuple[tuple[int, ...], ...]:
-    """Shapes to try: of a code with means, the one shape of answers that it was measured with."""
-    moments = getattr(code, "moments", None)
-    return SHAPES if moments is None else (tuple(moments.answer_mean.shape[1:]),)
+def some_queries(code: Code, g: int, seed: int = 0) -> Tensor:
+    """Seeded queries [g, q, *query]."""
+    return noise(g, code.q, *code.query_shapes[-1], seed=seed)
+
+
+def some_results(code: Code, g: int, shape: tuple[int, ...] | None = None) -> list[Tensor]:
+    """Seeded results of every slot, for answers of a shape."""
+    answer = code.answer_shapes[-1] if shape is None else shape
+    return [
+        noise(g, *((width, *answer) if width else answer), seed=10 + slot)
+        for slot, width in enumerate(code.widths)
+    ]
+
+
+def _disturbed(groups: Tensor) -> Tensor:
+    """All but the group in the middle changed."""
+    others = groups.clone()
+    others[0], others[2] = 1e3, -5.0
+    return others

@@ -1,9 +1,10 @@
 """Codes that are a matrix: shards = G · queries, answers = D · results.
 
-`LinearCode` asks for the generator matrix and for a decoder per set of responders; everything
-about tensors is here, once. Matrices are float64 and cast at use; half precision accumulates in
-float32. What needs no arithmetic gets none: a shard that is a query and a result that is an answer
-are copied, and coefficients that are zero multiply nothing.
+`LinearDecoding` asks what each row of the results says of the answers, and for a decoder per set
+of responders; `LinearCode` asks for the generator matrix, by which queries are encoded too.
+Everything about tensors is here, once. Matrices are float64 and cast at use; half precision
+accumulates in float32. What needs no arithmetic gets none: a shard that is a query and a result
+that is an answer are copied, and coefficients that are zero multiply nothing.
 """
 
 from abc import abstractmethod
@@ -18,7 +19,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from codes.base import Code, Matrix, Vector, remember
+from codes.base import BASE, Code, Matrix, Vector, remember
 
 RESIDUAL_LIMIT = 1e-6  # |D G - I| beyond it is no decoder: float64 has lost 10 of its 16 digits
 HALF = (torch.float16, torch.bfloat16)
@@ -61,18 +62,22 @@ class Recipe:
     mixes: tuple[Mix, ...]
 
 
-class LinearCode(Code):
-    """A code given by its generator matrix and its decoders."""
+class LinearDecoding(Code):
+    """A code whose answers are a matrix times the rows of its results, however it encodes.
+
+    A slot's result is one row, or `widths[slot]` of them; rows are numbered over all slots.
+    """
 
     @abstractmethod
-    def _generator(self) -> Float64[np.ndarray, "n k"]:
-        """The generator matrix; asked once. A row that is a unit vector makes an own slot."""
+    def _responses(self) -> Float64[np.ndarray, "rows k"]:
+        """What each row of the results is in terms of the answers, ideally; asked once."""
 
     @abstractmethod
     def _decoder(self, slots: tuple[int, ...]) -> Float64[np.ndarray, "k s"]:
-        """The decoder of sorted responders; a row of NaN where an answer cannot be decoded.
+        """The decoder of sorted responders, a column for each of their rows.
 
-        Rows of answers with an own slot among the responders are not read.
+        A row of NaN where an answer cannot be decoded. Rows of answers with an own slot among the
+        responders are not read.
         """
 
     def _bias(self, slots: tuple[int, ...]) -> Float64[np.ndarray, " k *answer"] | None:
@@ -81,35 +86,148 @@ class LinearCode(Code):
 
     @final
     @cached_property
-    def generator(self) -> Float64[np.ndarray, "n k"]:
-        """The generator matrix, read-only."""
-        generator = np.array(self._generator(), np.float64)
-        if generator.shape != (self.n, self.k) or not np.isfinite(generator).all():
+    def responses(self) -> Float64[np.ndarray, "rows k"]:
+        """What each row of the results is in terms of the answers, read-only."""
+        responses = np.array(self._responses(), np.float64)
+        count = len(self.rows_of(range(self.n)))
+        if responses.shape != (count, self.k) or not np.isfinite(responses).all():
             raise ValueError(
-                f"The generator of {self!r} must be finite [n = {self.n}, k = {self.k}], "
-                f"not {list(generator.shape)}."
+                f"The responses of {self!r} must be finite [{count}, k = {self.k}], "
+                f"not {list(responses.shape)}."
             )
-        generator.flags.writeable = False
-        return generator
+        responses.flags.writeable = False
+        return responses
 
     @final
     def decoder(self, slots: Sequence[int]) -> Float64[np.ndarray, "k s"]:
-        """The decoder matrix of a set of responders, columns in ascending order of slots.
+        """The decoder matrix of a set of responders, columns in ascending order of their rows.
 
         Returns:
             Unit rows for own answers, rows of NaN for answers that cannot be decoded.
         """
         return self._solution(self._sorted(slots)).copy()
 
+    @final
+    def rows_of(self, slots: Sequence[int]) -> list[int]:
+        """The rows of the results of some slots, in the order of the slots."""
+        return [row for slot in slots for row in self._rows[slot]]
+
     @cached_property
     def own_slots(self) -> tuple[tuple[int, ...], ...]:
-        """Slots whose row of the generator is a unit vector, by its column."""
+        """Base slots of one row, whose row is a unit vector, by its column."""
         own: list[list[int]] = [[] for _ in range(self.k)]
-        for slot, row in enumerate(self.generator):
+        for slot, rows in enumerate(self._rows):
+            row = self.responses[rows[0]]
             (columns,) = np.nonzero(row)
-            if len(columns) == 1 and row[columns[0]] == 1.0:
+            is_plain = not self.widths[slot] and self.roles[slot] == BASE
+            if is_plain and len(columns) == 1 and row[columns[0]] == 1.0:
                 own[int(columns[0])].append(slot)
         return tuple(map(tuple, own))
+
+    def _gain(self, slots: tuple[int, ...]) -> Vector:
+        gain: Vector = np.linalg.norm(self._solution(slots), axis=1)
+        gain[np.isnan(gain)] = np.inf
+        return gain
+
+    def _decode(
+        self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]
+    ) -> Tensor:
+        rows = results if self._is_plain else self._unbound(results, slots)
+        recipe = self._decoding(slots, answers, rows[0])
+        made: list[Tensor] = [rows[0]] * len(answers)
+        for row, column in recipe.copies:
+            made[row] = rows[column]
+        for mix in recipe.mixes:
+            product = mix.times(torch.stack([rows[column] for column in mix.columns]))
+            # One sum tells: what is not finite among the factors is not finite in the products.
+            if not isfinite(product.sum().item()):
+                owner = [slot for slot in slots for _ in self._rows[slot]]
+                _name_the_slot([(owner[column], rows[column]) for column in mix.columns])
+            if len(mix.rows) == 1 == len(answers):
+                return product.transpose(0, 1)  # [1, g, *answer]: already in order
+            for row, tensor in zip(mix.rows, product.unbind(0), strict=True):
+                made[row] = tensor
+        return torch.stack(made, 1)
+
+    def _unbound(self, results: Sequence[Tensor], slots: tuple[int, ...]) -> list[Tensor]:
+        rows: list[Tensor] = []
+        for slot, result in zip(slots, results, strict=True):
+            rows += result.unbind(1) if self.widths[slot] else [result]
+        return rows
+
+    # What is computed once.
+
+    @cached_property
+    def _rows(self) -> tuple[range, ...]:
+        ends = np.cumsum([max(1, width) for width in self.widths]).tolist()
+        return tuple(map(range, [0, *ends], ends))
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        return not any(self.widths)
+
+    @cached_property
+    def _solutions(self) -> dict[tuple[int, ...], Matrix]:
+        """Decoders of responder sets seen, read-only; shared by threads."""
+        return {}
+
+    @cached_property
+    def _recipes(self) -> dict[object, Recipe]:
+        """Decoders and the generator as they are applied; shared by threads."""
+        return {}
+
+    def _solution(self, slots: tuple[int, ...]) -> Matrix:
+        known = self._solutions.get(slots)
+        if known is None:
+            known = np.array(self._decoder(slots), np.float64)
+            for answer, own in enumerate(self.own_slots):
+                here = [slot for slot in own if slot in slots]
+                if here:
+                    known[answer] = 0.0
+                    known[answer, self._column(slots, here[0])] = 1.0
+            known.flags.writeable = False
+            remember(self._solutions, slots, known)
+        return known
+
+    def _column(self, slots: tuple[int, ...], slot: int) -> int:
+        """Where the first row of a slot is among the rows of the responders."""
+        return len(self.rows_of(slots[: slots.index(slot)]))
+
+    def _decoding(self, slots: tuple[int, ...], answers: tuple[int, ...], like: Tensor) -> Recipe:
+        key = (slots, answers, like.dtype, like.device)
+        recipe = self._recipes.get(key)
+        if recipe is None:
+            copies = {}
+            for row, answer in enumerate(answers):
+                here = [slot for slot in self.own_slots[answer] if slot in slots]
+                if here:
+                    copies[row] = self._column(slots, here[0])
+            rows = list(answers)
+            bias = self._bias(slots)
+            recipe = _recipe(
+                self._solution(slots)[rows], copies, None if bias is None else bias[rows],
+                like.dtype, like.device,
+            )  # fmt: skip
+            remember(self._recipes, key, recipe)
+        return recipe
+
+
+class LinearCode(LinearDecoding):
+    """A code given by its generator matrix and its decoders; every slot returns one row."""
+
+    @abstractmethod
+    def _generator(self) -> Float64[np.ndarray, "n k"]:
+        """The generator matrix; asked once. A row that is a unit vector makes an own slot."""
+
+    @final
+    def _responses(self) -> Matrix:
+        return np.array(self._generator(), np.float64)
+
+    @final
+    @property
+    def generator(self) -> Float64[np.ndarray, "n k"]:
+        """The generator matrix, read-only."""
+        return self.responses
 
     def _encode(self, queries: Tensor) -> list[Tensor]:
         stacked = queries.transpose(0, 1).contiguous()  # [k, g, *query]: one copy for all shards
@@ -127,78 +245,12 @@ class LinearCode(Code):
                 shards[slot] = tensor
         return shards
 
-    def _gain(self, slots: tuple[int, ...]) -> Vector:
-        gain: Vector = np.linalg.norm(self._solution(slots), axis=1)
-        gain[np.isnan(gain)] = np.inf
-        return gain
-
-    def _decode(
-        self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]
-    ) -> Tensor:
-        recipe = self._decoding(slots, answers, results[0])
-        made: list[Tensor] = [results[0]] * len(answers)
-        for row, column in recipe.copies:
-            made[row] = results[column]
-        for mix in recipe.mixes:
-            product = mix.times(torch.stack([results[column] for column in mix.columns]))
-            # One sum tells: what is not finite among the factors is not finite in the products.
-            if not isfinite(product.sum().item()):
-                _name_the_slot([(slots[column], results[column]) for column in mix.columns])
-            if len(mix.rows) == 1 == len(answers):
-                return product.transpose(0, 1)  # [1, g, *answer]: already in order
-            for row, tensor in zip(mix.rows, product.unbind(0), strict=True):
-                made[row] = tensor
-        return torch.stack(made, 1)
-
-    # What is computed once.
-
-    @cached_property
-    def _solutions(self) -> dict[tuple[int, ...], Matrix]:
-        """Decoders of responder sets seen, read-only; shared by threads."""
-        return {}
-
-    @cached_property
-    def _recipes(self) -> dict[object, Recipe]:
-        """Decoders and the generator as they are applied; shared by threads."""
-        return {}
-
-    def _solution(self, slots: tuple[int, ...]) -> Matrix:
-        known = self._solutions.get(slots)
-        if known is None:
-            known = np.array(self._decoder(slots), np.float64)
-            for answer, own in enumerate(self.own_slots):
-                here = [slots.index(slot) for slot in own if slot in slots]
-                if here:
-                    known[answer] = 0.0
-                    known[answer, here[0]] = 1.0
-            known.flags.writeable = False
-            remember(self._solutions, slots, known)
-        return known
-
     def _encoding(self, dtype: torch.dtype, device: torch.device) -> Recipe:
         key = (dtype, device)
         recipe = self._recipes.get(key)
         if recipe is None:
             copies = {slot: j for j, own in enumerate(self.own_slots) for slot in own}
             recipe = _recipe(self.generator, copies, None, dtype, device)
-            remember(self._recipes, key, recipe)
-        return recipe
-
-    def _decoding(self, slots: tuple[int, ...], answers: tuple[int, ...], like: Tensor) -> Recipe:
-        key = (slots, answers, like.dtype, like.device)
-        recipe = self._recipes.get(key)
-        if recipe is None:
-            copies = {}
-            for row, answer in enumerate(answers):
-                here = [slot for slot in self.own_slots[answer] if slot in slots]
-                if here:
-                    copies[row] = slots.index(here[0])
-            rows = list(answers)
-            bias = self._bias(slots)
-            recipe = _recipe(
-                self._solution(slots)[rows], copies, None if bias is None else bias[rows],
-                like.dtype, like.device,
-            )  # fmt: skip
             remember(self._recipes, key, recipe)
         return recipe
 
@@ -212,18 +264,23 @@ class MDSCode(LinearCode):
 
     @final
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
-        decoder = np.full((self.k, len(slots)), np.nan)
-        if len(slots) < self.k:
-            return decoder
-        rows = self.generator[list(slots)]
-        q, r = np.linalg.qr(rows)
-        try:
-            solved: Matrix = np.linalg.solve(r, q.T)
-        except np.linalg.LinAlgError:  # dependent rows, to the last bit
-            return decoder
-        with np.errstate(all="ignore"):  # nearly dependent rows overflow, and fail the check
-            is_right = np.abs(solved @ rows - np.eye(self.k)).max() <= RESIDUAL_LIMIT
-        return solved if is_right else decoder
+        return least_squares(self.generator[list(slots)])
+
+
+def least_squares(rows: Float64[np.ndarray, "s k"]) -> Float64[np.ndarray, "k s"]:
+    """The decoder of some rows of responses, or all NaN where they do not give all answers."""
+    count, k = rows.shape
+    decoder = np.full((k, count), np.nan)
+    if count < k:
+        return decoder
+    q, r = np.linalg.qr(rows)
+    try:
+        solved: Matrix = np.linalg.solve(r, q.T)
+    except np.linalg.LinAlgError:  # dependent rows, to the last bit
+        return decoder
+    with np.errstate(all="ignore"):  # nearly dependent rows overflow, and fail the check
+        is_right = np.abs(solved @ rows - np.eye(k)).max() <= RESIDUAL_LIMIT
+    return solved if is_right else decoder
 
 
 def _recipe(

@@ -14,7 +14,10 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from codes.base import Code
+from codes.base import BASE, Code
+
+Program = Callable[[Tensor], Tensor]
+Programs = Program | Mapping[str, Program]  # by role
 
 ROWS_AT_ONCE = 256  # queries in one call of the program: bounded memory
 
@@ -25,20 +28,20 @@ class Moments:
 
     Attributes:
         answer_mean: [k, *answer], of the uncoded answers.
-        result_mean: [n, *answer], of the slots' results.
+        result_mean: [rows, *answer], of the rows of the slots' results.
         answer_cov: [k, k], mean over entries.
-        cross_cov: [k, n], of answers with results.
-        result_cov: [n, n].
+        cross_cov: [k, rows], of answers with results.
+        result_cov: [rows, rows].
 
     Raises:
         ValueError: shapes that do not fit each other, or a value that is not finite.
     """
 
     answer_mean: Float64[np.ndarray, " k *answer"]
-    result_mean: Float64[np.ndarray, " n *answer"]
+    result_mean: Float64[np.ndarray, " rows *answer"]
     answer_cov: Float64[np.ndarray, "k k"]
-    cross_cov: Float64[np.ndarray, "k n"]
-    result_cov: Float64[np.ndarray, "n n"]
+    cross_cov: Float64[np.ndarray, "k rows"]
+    result_cov: Float64[np.ndarray, "rows rows"]
 
     def __post_init__(self) -> None:
         for name, array in self.to_arrays().items():
@@ -47,17 +50,17 @@ class Moments:
             object.__setattr__(self, name, own)
             if not own.ndim or not np.isfinite(own).all():
                 raise ValueError(f"Argument '{name}' must be a finite array of 1 axis or more.")
-        k, n, answer = self.k, self.n, self.answer_mean.shape[1:]
+        k, rows, answer = self.k, self.rows, self.answer_mean.shape[1:]
         expected = {
-            "result_mean": (n, *answer),
+            "result_mean": (rows, *answer),
             "answer_cov": (k, k),
-            "cross_cov": (k, n),
-            "result_cov": (n, n),
+            "cross_cov": (k, rows),
+            "result_cov": (rows, rows),
         }
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
-                    f"Argument '{name}' must be {list(shape)} for k = {k}, n = {n} and answers "
+                    f"Argument '{name}' must be {list(shape)} for k = {k}, {rows} rows and answers "
                     f"{list(answer)}, not {list(getattr(self, name).shape)}."
                 )
 
@@ -67,8 +70,8 @@ class Moments:
         return len(self.answer_mean)
 
     @property
-    def n(self) -> int:
-        """Slots."""
+    def rows(self) -> int:
+        """Of the slots' results: as many as slots, where each returns one answer."""
         return len(self.result_mean)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -103,58 +106,64 @@ class Moments:
         return hash(self.hash)
 
     def __repr__(self) -> str:
-        return f"Moments(k={self.k}, n={self.n}, hash={self.hash[:12]!r})"
+        return f"Moments(k={self.k}, rows={self.rows}, hash={self.hash[:12]!r})"
 
 
 def measure_moments(
     code: Code,
-    program: Callable[[Tensor], Tensor],
+    programs: Programs,
     queries: Float[Tensor, " m *query"],
     *,
     seed: int = 0,
     groupings: int = 4,
 ) -> Moments:
-    """Run a program over coded queries and take the moments of what it returns.
+    """Run the programs over coded queries and take the moments of what they return.
 
-    The queries are shuffled into coding groups `groupings` times. The program is called on every
-    query once, and on every shard that is not a query: m + groupings * (m / k) * (n - own slots)
-    rows. More groupings steady the covariances of a small sample.
+    The queries are shuffled into coding groups `groupings` times. The base program is called on
+    every query once, and every slot's on every shard that is not a query. More groupings steady
+    the covariances of a small sample.
 
     Args:
         code: that will be calibrated.
-        program: [rows, *query] -> [rows, *answer], as the slots run it; rows independent.
-        queries: unlabelled, as clients send them; at least 2 k, at best a thousand.
+        programs: by role, as the slots run them, rows independent; the base's is [rows, *query] ->
+            [rows, *answer]. One program alone stands for a code whose roles are all "base".
+        queries: unlabelled, as clients send them, best such that no program was trained on; at
+            least 2 k, at best a thousand.
         seed: of the groupings.
         groupings: at least 1.
 
     Raises:
-        ValueError: too few queries or groupings, or a program whose results are not finite.
+        ValueError: too few queries or groupings, a role without a program, or one whose results
+            are not finite.
     """
-    k, n, groups = code.k, code.n, len(queries) // code.k
+    k, groups = code.k, len(queries) // code.k
     if groups < 2:
         raise ValueError(
             f"Argument 'queries' must have at least 2 k = {2 * k} rows, not {len(queries)}."
         )
     if groupings < 1:
         raise ValueError(f"Argument 'groupings' must be at least 1, not {groupings}.")
+    by_role = programs if isinstance(programs, Mapping) else {BASE: programs}
+    missing = sorted(set(code.roles) - set(by_role))
+    if missing:
+        raise ValueError(f"Argument 'programs' must have a program for role {missing[0]!r}.")
     own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
     generator = torch.Generator().manual_seed(seed)
-    truth = _run(program, queries)
-    answers, results = [], []  # [groups, k, *answer] and [groups, n, *answer] of each grouping
+    truth = _run(by_role[BASE], queries)
+    answers, results = [], []  # [groups, k, *answer] and [groups, rows, *answer] of each grouping
     for _ in range(groupings):
         order = torch.randperm(len(queries), generator=generator)[: groups * k].view(groups, k)
         shards = code.encode(queries[order.to(queries.device)])
         grouped = truth[order.numpy()]
         answers.append(grouped)
-        results.append(
-            np.stack(
-                [
-                    grouped[:, own[slot]] if slot in own else _run(program, shards[slot])
-                    for slot in range(n)
-                ],
-                axis=1,
-            )
-        )
+        rows = []
+        for slot, width in enumerate(code.widths):
+            if slot in own:
+                result = grouped[:, own[slot]]
+            else:
+                result = _run(by_role[code.roles[slot]], shards[slot])
+            rows.append(result if width else result[:, None])
+        results.append(np.concatenate(rows, axis=1))
     return take_moments(np.concatenate(answers), np.concatenate(results))
 
 
@@ -171,7 +180,7 @@ def take_moments(
     return Moments(answer_mean, result_mean, t @ t.T / count, t @ c.T / count, c @ c.T / count)
 
 
-def _run(program: Callable[[Tensor], Tensor], rows: Tensor) -> np.ndarray:
+def _run(program: Program, rows: Tensor) -> np.ndarray:
     with torch.no_grad():
         parts = [
             program(rows[start : start + ROWS_AT_ONCE]).to("cpu", torch.float64)

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import Matrix, check_size
+from codes.base import BASE, Matrix, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import MDSCode
 
@@ -50,6 +50,39 @@ WEIGHTS: dict[str, tuple[Callable[[int, int], Matrix], int]] = {
 }
 
 
+def check_weights(weights: str, k: int, n: int) -> None:
+    """Check the name of weights and that there are as many parities.
+
+    Raises:
+        ValueError: naming the argument, what is accepted and the value.
+    """
+    if weights not in WEIGHTS:
+        known = ", ".join(WEIGHTS)
+        raise ValueError(f"Argument 'weights' must be one of {known}, not {weights!r}.")
+    most = WEIGHTS[weights][1]
+    if n > k + most:
+        raise ValueError(
+            f"Argument 'n' must be at most k + {most} = {k + most} with weights {weights!r}, "
+            f"not {n}."
+        )
+
+
+def systematic_rows(weights: str, k: int, n: int) -> Matrix:
+    """The identity, and a row of weights for each parity; [n, k]."""
+    return np.vstack([np.eye(k), WEIGHTS[weights][0](k, n - k)]) if n > k else np.eye(k)
+
+
+def parity_roles(k: int, n: int) -> tuple[str, ...]:
+    """ "base" for k slots, then "parity-0" and so on; length n."""
+    return (BASE,) * k + tuple(f"parity-{i}" for i in range(n - k))
+
+
+def ideal_parities(k: int) -> ExactCase:
+    """Any k slots give all answers, if the extra slots return what they are trained for."""
+    says = f"every program, from any {k} slots, with models that do what they are trained for"
+    return ExactCase("any", identity_rows(k), k, says)
+
+
 @final
 @dataclass(frozen=True)
 class Parity(MDSCode):
@@ -67,13 +100,17 @@ class Parity(MDSCode):
     the range of the queries, which matters more to a network: on 8 x 8 digits, a small CNN, (6, 8),
     calibrated, two lost, .74 of the lost answers were right with averages and .61 with cauchy.
     Cauchy suits linear programs.
-    Source: [kosaian2019]; there with a trained parity model, here the slots' own program.
+    With `trained` parities each parity slot has a role of its own, "parity-0" and so on: a model
+    that was trained to turn its mix of queries into the same mix of the answers. Then the code is
+    as exact as those models are.
+    Source: [kosaian2019]; there the parities are trained; untrained ones run the base program.
     Deviates: averages instead of sums by default; r > 1.
 
     Args:
         k: queries in a group, 1 to 256.
         n: slots, k to 256; r = n - k of them are parities.
         weights: "average" (at most 4 parities), "sum" (at most 1) or "cauchy".
+        trained: whether parities run models of their own.
     """
 
     name: ClassVar[str] = "parity"
@@ -84,19 +121,12 @@ class Parity(MDSCode):
     k: int
     n: int
     weights: str = "average"
+    trained: bool = False
 
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
         check_size("n", self.n, self.k, "k")
-        if self.weights not in WEIGHTS:
-            known = ", ".join(WEIGHTS)
-            raise ValueError(f"Argument 'weights' must be one of {known}, not {self.weights!r}.")
-        most = WEIGHTS[self.weights][1]
-        if self.n > self.k + most:
-            raise ValueError(
-                f"Argument 'n' must be at most k + {most} = {self.k + most} with weights "
-                f"{self.weights!r}, not {self.n}."
-            )
+        check_weights(self.weights, self.k, self.n)
 
     @property
     def recovery_threshold(self) -> int:
@@ -104,13 +134,17 @@ class Parity(MDSCode):
         return self.k
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """ "base" for the queries; for parities too, unless they are trained."""
+        return parity_roles(self.k, self.n) if self.trained else (BASE,) * self.n
+
+    @property
     def exact_case(self) -> ExactCase:
-        """Linear programs."""
+        """Linear programs; with trained parities any, if they do what they are trained for."""
+        if self.trained:
+            return ideal_parities(self.k)
         says = f"linear programs, from any {self.k} slots"
         return ExactCase("linear", identity_rows(self.k), self.k, says)
 
     def _generator(self) -> Matrix:
-        parities = self.n - self.k
-        if not parities:
-            return np.eye(self.k)
-        return np.vstack([np.eye(self.k), WEIGHTS[self.weights][0](self.k, parities)])
+        return systematic_rows(self.weights, self.k, self.n)

@@ -8,19 +8,20 @@ accuracy on a network.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb, sqrt
+from math import comb, prod, sqrt
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from codes.base import Code
+from codes.base import BASE, Code
 from codes.calibrated import Calibrated
 from codes.exact_case import ExactCase
+from codes.linear import LinearDecoding
 
 MOST_SETS = 300  # of one size; beyond it a seeded sample of that many
 DRAWN = 2000  # groups for expected errors: a mean square is then within 16 % at five sigma
@@ -138,19 +139,47 @@ class Trial:
     variance: np.ndarray | None = None  # [k], where errors are compared with expected ones
 
 
-def exact_groups(case: ExactCase, g: int, entries: int, seed: int) -> Tensor:
-    """Groups of the exact case, float32 [g, k, entries]."""
+def exact_groups(case: ExactCase, g: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Groups of the exact case, float32 [g, k, *shape]."""
     basis = np.array(case.groups)
-    mixed = np.random.default_rng(seed).uniform(-1, 1, (g, entries, len(basis))) @ basis
-    return torch.from_numpy(mixed.transpose(0, 2, 1).copy()).float()
+    mixed = np.random.default_rng(seed).uniform(-1, 1, (g, prod(shape), len(basis))) @ basis
+    return torch.from_numpy(mixed.transpose(0, 2, 1).copy()).float().reshape(g, -1, *shape)
+
+
+def respond(code: Code, queries: Tensor, program: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """What the slots return: the base program's answers, and of other roles what they should be.
+
+    Args:
+        code: its slots that do not run the base program return their `responses`.
+        queries: [g, k, *query].
+        program: [..., *query] to [..., *answer].
+    """
+    answers = program(queries)
+    results = []
+    for slot, shard in enumerate(code.encode(queries)):
+        if code.roles[slot] == BASE or not isinstance(code, LinearDecoding):
+            results.append(program(shard))
+            continue
+        ideal = torch.from_numpy(code.responses[code.rows_of([slot])]).to(answers.dtype)
+        rows = torch.einsum("mk,gk...->gm...", ideal, answers)
+        results.append(rows if code.widths[slot] else rows[:, 0])
+    return results
 
 
 def _made(code: Code, seed: int) -> Trial:
-    case = code.exact_case
-    program = bent if case.program == "any" else linear
-    queries = exact_groups(case, 3, 5, seed)
-    results = [program(shard.double()).float() for shard in code.encode(queries)]
-    return Trial(results, program(queries.double()).float())
+    case, shape, answer = code.exact_case, code.query_shapes[-1], code.answer_shapes[-1]
+    bend = bent if case.program == "any" else linear
+    queries = exact_groups(case, 3, shape, seed).double()
+
+    def program(x: Tensor) -> Tensor:
+        """Keeps the shape, where answers may have any."""
+        if len(code.answer_shapes) > 1:
+            return bend(x)
+        ahead = x.shape[: x.ndim - len(shape)]
+        return bend(x.reshape(*ahead, -1)[..., : prod(answer)]).reshape(*ahead, *answer)
+
+    results = [result.float() for result in respond(code, queries, program)]
+    return Trial(results, program(queries).float())
 
 
 def _drawn(code: Calibrated, seed: int) -> Trial:
@@ -162,8 +191,11 @@ def _drawn(code: Calibrated, seed: int) -> Trial:
     drawn = np.random.default_rng(seed).standard_normal((DRAWN, len(joint))) @ root.T
     one = (1,) * (m.answer_mean.ndim - 1)
     truth = torch.from_numpy(m.answer_mean + drawn[:, : code.k].reshape(DRAWN, code.k, *one))
-    results = m.result_mean + drawn[:, code.k :].reshape(DRAWN, code.n, *one)
-    slots = list(torch.from_numpy(results).unbind(1))
+    results = torch.from_numpy(m.result_mean + drawn[:, code.k :].reshape(DRAWN, m.rows, *one))
+    slots = [
+        results[:, code.rows_of([slot])] if width else results[:, code.rows_of([slot])[0]]
+        for slot, width in enumerate(code.widths)
+    ]
     for answer, own in enumerate(code.own_slots):
         for slot in own:
             slots[slot] = truth[:, answer]

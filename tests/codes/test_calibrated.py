@@ -145,9 +145,9 @@ def test_refusals_name_what_is_wrong() -> None:
     code = codes.make("parity", k=4, n=5)
     moments = measure_moments(code, network(6), queries(100, 1))
     arrays = moments.to_arrays()
-    with pytest.raises(ValueError, match="n = 6, not 4 and 5"):
+    with pytest.raises(ValueError, match="6 rows of results, not 4 and 5"):
         calibrate_with(codes.make("parity", k=4, n=6), moments)
-    with pytest.raises(ValueError, match="linear code"):
+    with pytest.raises(ValueError, match="must decode linearly"):
         calibrate_with(calibrate_with(code, moments), moments)
     for parameter in ("ridge", "error_limit"):
         with pytest.raises(ValueError, match=parameter):

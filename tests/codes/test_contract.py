@@ -1,5 +1,6 @@
 """Every registered code keeps the contract, plain and calibrated."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import codes
 from codes import contract, verify
 from codes.base import Code
 from codes.calibrated import Calibrated, measure_moments
+from codes.contract_bits import noise
 from codes.parity import Parity
 
 CASES: dict[str, list[dict[str, Any]]] = {
@@ -22,7 +24,15 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"k": 8, "n": 12},
         {"k": 3, "n": 4, "weights": "sum"},
         {"k": 4, "n": 8, "weights": "cauchy"},
+        {"k": 4, "n": 6, "trained": True},
     ],
+    "mosaic": [
+        {"k": 1, "n": 2},
+        {"k": 3, "n": 5},
+        {"k": 4, "n": 6, "answers": "each"},
+        {"k": 5, "n": 6, "weights": "sum"},
+    ],
+    "backup": [{"k": 3, "n": 3}, {"k": 1, "n": 2}, {"k": 4, "n": 6}, {"k": 2, "n": 3}],
     "berrut": [
         {"k": 1, "n": 2},
         {"k": 3, "n": 3},
@@ -40,13 +50,20 @@ CASES: dict[str, list[dict[str, Any]]] = {
 
 
 def calibrated(code: Code) -> Calibrated:
-    """With the moments of a small fixed network."""
-    generator = torch.Generator().manual_seed(3)
-    first = torch.randn(6, 16, generator=generator)
-    last = torch.randn(16, 3, generator=generator)
-    queries = torch.randn(400, 6, generator=generator)
-    moments = measure_moments(code, lambda x: torch.tanh(x @ first) @ last, queries, seed=1)
-    return Calibrated(code, moments)
+    """With the moments of small fixed networks, another one for each role."""
+    shape = code.query_shapes[-1] if len(code.query_shapes) < 3 else (6,)
+    queries = noise(400, *shape)
+
+    def network(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        first, last = noise(queries[0].numel(), 16, seed=seed), noise(16, 3, seed=seed + 1)
+        return lambda x: torch.tanh(x.flatten(x.ndim - len(shape)) @ first) @ last
+
+    programs = {role: network(seed) for seed, role in enumerate(code.roles)}
+    for role, width in zip(code.roles, code.widths, strict=True):
+        if width and code.name == "mosaic":
+            one = programs[role]
+            programs[role] = lambda x, one=one: one(x)[:, None].expand(-1, code.k, -1)
+    return Calibrated(code, measure_moments(code, programs, queries, seed=1))
 
 
 def made() -> list[Code]:
