@@ -11,6 +11,7 @@ from codes.backup import Backup
 from codes.base import Code, NotRecoverable
 from codes.berrut import Berrut
 from codes.exact_case import ExactCase
+from codes.learned import Learned
 from codes.mosaic import Mosaic
 from codes.parity import Parity
 from codes.replication import Replication
@@ -27,6 +28,7 @@ REGISTRY: dict[str, type[Code]] = {
         Parity,
         Mosaic,
         Backup,
+        Learned,
         Berrut,
         Spline,
     )

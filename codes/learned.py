@@ -1,0 +1,160 @@
+"""The learned code: networks make the parity queries and recover the lost answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codes.base import Code, Vector, check_size
+from codes.exact_case import ExactCase, identity_rows
+from codes.neural import Coder, Weights, fresh
+
+ENCODERS = ("mlp", "conv")
+
+
+@final
+@dataclass(frozen=True)
+class Learned(Code):
+    """Encoder and decoder trained together, through the served model; approximate.
+
+    Group: q = k images. Roles: all "base". Threshold: k. Exact case: own answers only.
+    Encode: shard j = x_j for j < k; the r others are E(x_1 ... x_k).
+    Decode: own answers are copied; y_lost = D(results, zeros for lost slots).
+    Cost on 28 x 28 at k = 2: the conv encoder 57 million multiply-adds, the mlp encoder 4 million;
+    worker 1x; payload 1x.
+    Source: [kosaian2018]. Deviates: r > 1, every pattern of losses; channels (`codes.neural`).
+
+    Args:
+        k: images in a group, 1 to 256.
+        n: slots, k to 256; r = n - k of them are parities.
+        encoder: "mlp" or "conv".
+        query_shape: (c, h, w) of an image.
+        classes: length of an answer.
+        weights: as trained; without them the code is of the right shape and of no use.
+    """
+
+    name: ClassVar[str] = "learned"
+    summary: ClassVar[str] = "encoder and decoder trained through the served model"
+    source: ClassVar[str] = "kosaian2018"
+    exact: ClassVar[bool] = False
+
+    k: int
+    n: int
+    encoder: str = "mlp"
+    query_shape: tuple[int, ...] = (1, 8, 8)
+    classes: int = 10
+    weights: Weights | None = None
+
+    def __post_init__(self) -> None:
+        check_size("k", self.k, 1)
+        check_size("n", self.n, self.k, "k")
+        if self.encoder not in ENCODERS:
+            known = ", ".join(ENCODERS)
+            raise ValueError(f"Argument 'encoder' must be one of {known}, not {self.encoder!r}.")
+        shape = tuple(self.query_shape)  # a configuration file has lists
+        object.__setattr__(self, "query_shape", shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"Argument 'query_shape' must be (c, h, w), not {shape}.")
+        if self.classes < 1:
+            raise ValueError(f"Argument 'classes' must be at least 1, not {self.classes}.")
+        if self.weights is not None:
+            self._check_weights(self.weights)
+
+    @property
+    def recovery_threshold(self) -> int:
+        """As many slots as there are queries: it is trained for r losses at most."""
+        return self.k
+
+    @cached_property
+    def own_slots(self) -> tuple[tuple[int, ...], ...]:
+        """Slot j is answer j."""
+        return tuple((j,) for j in range(self.k))
+
+    @property
+    def exact_case(self) -> ExactCase:
+        """None but own answers."""
+        says = "own answers; lost ones are as good as the training"
+        return ExactCase("any", identity_rows(self.k), self.n + 1, says)
+
+    @property
+    def query_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The one that it was made for."""
+        return (self.query_shape,)
+
+    @property
+    def answer_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The one that it was made for."""
+        return ((self.classes,),)
+
+    def _encode(self, queries: Tensor) -> list[Tensor]:
+        if tuple(queries.shape[2:]) != self.query_shape:
+            raise ValueError(
+                f"Argument 'queries' must be images of shape {self.query_shape}, as the encoder "
+                f"was made for, not {tuple(queries.shape[2:])}."
+            )
+        own = queries.transpose(0, 1).contiguous().unbind(0)
+        if self.n == self.k:
+            return list(own)
+        with torch.no_grad():
+            parities = self._coder(queries.device).encode(queries.float()).to(queries.dtype)
+        return [*own, *parities.transpose(0, 1).contiguous().unbind(0)]
+
+    def _gain(self, slots: tuple[int, ...]) -> Vector:
+        """1 too for what is decoded: how noise grows in the decoder is not known."""
+        gain = np.full(self.k, np.inf if len(slots) < self.k else 1.0)
+        gain[[slot for slot in slots if slot < self.k]] = 1.0
+        return gain
+
+    def _decode(
+        self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]
+    ) -> Tensor:
+        by_slot = dict(zip(slots, results, strict=True))
+        own = {j: by_slot[j] for j in answers if j in by_slot}
+        if len(own) == len(answers):
+            return torch.stack([own[j] for j in answers], 1)
+        first = results[0]
+        if first.shape[1:] != (self.classes,):
+            raise ValueError(
+                f"Results must have answers of {self.classes} entries, as the decoder was made "
+                f"for, not {list(first.shape[1:])}."
+            )
+        for slot, result in by_slot.items():
+            if not torch.isfinite(result).all():
+                raise ValueError(f"Result of slot {slot} must be finite to be decoded from.")
+        lost = torch.zeros_like(first)
+        rows = torch.stack([by_slot.get(slot, lost) for slot in range(self.n)], 1)
+        with torch.no_grad():
+            decoded = self._coder(first.device).decode(rows.float()).to(first.dtype)
+        return torch.stack([own.get(j, decoded[:, j]) for j in answers], 1)
+
+    def _coder(self, device: torch.device) -> Coder:
+        known = self._coders.get(device)
+        if known is None:
+            known = fresh(
+                0, (self.k, self.n - self.k, self.query_shape, self.classes, self.encoder)
+            )
+            if self.weights is not None:
+                known.load_state_dict(dict(self.weights.tensors))
+            self._coders[device] = known.to(device).requires_grad_(False)
+        return self._coders[device]
+
+    @cached_property
+    def _coders(self) -> dict[torch.device, Coder]:
+        """One a device, never written to after it is made; at worst made twice."""
+        return {}
+
+    def _check_weights(self, weights: Weights) -> None:
+        with torch.device("meta"):
+            coder = Coder(self.k, self.n - self.k, self.query_shape, self.classes, self.encoder)
+        wanted = {name: tuple(tensor.shape) for name, tensor in coder.state_dict().items()}
+        given = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+        for name in sorted(wanted.keys() | given.keys()):
+            if wanted.get(name) != given.get(name):
+                raise ValueError(
+                    f"Argument 'weights' must have {name!r} of shape {wanted.get(name)} for "
+                    f"k = {self.k}, n = {self.n}, not {given.get(name)}."
+                )
