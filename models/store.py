@@ -6,29 +6,21 @@ a program here when it starts a deployment.
 """
 
 import os
-import re
-import tempfile
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 import pooch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from models.archive import content_hash
 from models.cards import Card, read_card, to_json
+from models.folder import NameTaken, UnknownModel, checked_name, put, unknown, weights_bytes
+from models.trained import TrainedCodes
+
+__all__ = ["NameTaken", "Store", "UnknownModel"]
 
 PROGRAM, WEIGHTS, CARD = "program.pt2", "model.safetensors", "card.json"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class UnknownModel(LookupError):
-    """The store has no model of that name; the text names the nearest."""
-
-
-class NameTaken(ValueError):
-    """The name stands for another program already."""
 
 
 class Store:
@@ -43,6 +35,11 @@ class Store:
         named = os.environ.get("KOFN_STORE")
         default = Path(named) if named else Path(pooch.os_cache("kofn")) / "models"
         self.root = root if root is not None else default
+
+    @property
+    def codes(self) -> TrainedCodes:
+        """What was trained for these models: learned codes, parity models, students."""
+        return TrainedCodes(self.root / ".codes")
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -92,15 +89,10 @@ class Store:
                 f"Model {name!r} is kept in {self.root} with hash {kept[:12]}, and this one has "
                 f"{actual[:12]}: choose another name, or overwrite it."
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=self.root) as temporary:
-            fresh = Path(temporary) / "fresh"
-            fresh.mkdir()
-            (fresh / PROGRAM).write_bytes(archive)
-            (fresh / CARD).write_bytes(to_json(card))
-            if weights is not None:
-                save_file({key: _plain(value) for key, value in weights.items()}, fresh / WEIGHTS)
-            _put(fresh, folder, Path(temporary) / "old", overwrite)
+        files = {PROGRAM: archive, CARD: to_json(card)}
+        if weights is not None:
+            files[WEIGHTS] = weights_bytes(weights)
+        put(folder, files, CARD, overwrite=overwrite)
         return folder
 
     def archive(self, name: str) -> bytes:
@@ -134,31 +126,9 @@ class Store:
 
     def _known(self, name: str) -> Path:
         known = self.names()
-        if name in known:
-            return self._folder(name)
-        nearest = get_close_matches(name, known, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise UnknownModel(
-            f"There is no model {name!r} in {self.root}.{hint} Known: {', '.join(known) or 'none'}."
-        )
+        if name not in known:
+            raise unknown("model", name, known, self.root)
+        return self._folder(name)
 
     def _folder(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                f"Argument 'name' must be letters, digits, '.', '_' and '-', not {name!r}."
-            )
-        return self.root / name
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().clone()
-
-
-def _put(fresh: Path, folder: Path, old: Path, overwrite: bool) -> None:
-    """Rename the new folder into place: a reader sees the old one whole or the new one whole."""
-    if overwrite and (folder / CARD).is_file():
-        folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError as error:  # another process was faster, or a folder without a card is there
-        raise NameTaken(f"{folder} is there already, and is left as it is.") from error
+        return self.root / checked_name(name)

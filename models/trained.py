@@ -1,0 +1,161 @@
+"""Trained codes by name: what a code's extra slots run, its networks, and the base they belong to.
+
+One folder each: a card, programs by role, and the weights of the code's own networks. Knows no
+code: parameters are what the code's registry takes. The master reads them at deployment.
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from safetensors.torch import load_file
+from torch import Tensor
+
+from models.archive import content_hash
+from models.cards import CardError, Metric
+from models.folder import NameTaken, checked_name, put, unknown, weights_bytes
+
+CARD, WEIGHTS = "code.json", "code.safetensors"
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class CodeCard:
+    """What a trained code is.
+
+    Attributes:
+        name: in the store.
+        code: of the registry of codes.
+        parameters: of that code, all of them but weights.
+        base: name of the model that it was trained for.
+        base_hash: content hash of that model's program: no other may be served with it.
+        programs: by role, the content hash of what those slots run; the base is not among them.
+        dataset: whose queries it was trained on.
+        metrics: by name, such as "lost_only"; of the test set, looked at once.
+        recipe: the settings of the training.
+        cost: multiply-adds of an extra slot for one group, as a share of a base slot's.
+        seed, versions, device, wall_time_s: of the run.
+    """
+
+    name: str
+    code: str
+    parameters: dict[str, Any]
+    base: str
+    base_hash: Hash
+    programs: dict[str, Hash] = field(default_factory=dict)
+    dataset: str = ""
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    cost: float | None = None
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+    wall_time_s: float | None = None
+    format: Literal[1] = 1  # of this file; another number is another layout
+
+
+_CARD = TypeAdapter(CodeCard)
+
+
+class TrainedCodes:
+    """Trained codes in a folder.
+
+    Args:
+        root: made when first saved to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> tuple[str, ...]:
+        """Every trained code here, in alphabetical order."""
+        return tuple(sorted(path.parent.name for path in self.root.glob(f"*/{CARD}")))
+
+    def save(
+        self,
+        card: CodeCard,
+        programs: Mapping[str, bytes],
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Path:
+        """Keep a trained code under its card's name.
+
+        Args:
+            card: its hashes must be those of the programs.
+            programs: archives by role.
+            weights: of the code's own networks.
+            overwrite: let the name stand for this one from now on.
+
+        Raises:
+            NameTaken: the name is in use, and `overwrite` is not set.
+            ValueError: a bad name, or hashes that do not agree.
+        """
+        folder = self.root / checked_name(card.name)
+        actual = {role: content_hash(archive) for role, archive in programs.items()}
+        if actual != card.programs:
+            raise ValueError(f"The card must have the programs {actual}, not {card.programs}.")
+        if card.name in self.names() and not overwrite:
+            raise NameTaken(
+                f"Trained code {card.name!r} is kept in {self.root}: choose another name, or "
+                f"overwrite it."
+            )
+        files = {f"{checked_name(role)}.pt2": archive for role, archive in programs.items()}
+        files[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
+        if weights:
+            files[WEIGHTS] = weights_bytes(weights)
+        put(folder, files, CARD, overwrite=overwrite)
+        return folder
+
+    def card(self, name: str) -> CodeCard:
+        """A trained code's card.
+
+        Raises:
+            UnknownModel: no such name.
+            CardError: the file is not a card; names the field.
+        """
+        path = self._known(name) / CARD
+        try:
+            return _CARD.validate_json(path.read_bytes())
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise CardError(f"{path}: {problems}") from error
+
+    def program(self, name: str, role: str) -> bytes:
+        """The archive of a role, as it was saved. Whoever loads it vets it.
+
+        Raises:
+            UnknownModel: no such name, or no such role.
+        """
+        path = self._known(name) / f"{checked_name(role)}.pt2"
+        if not path.is_file():
+            raise unknown(f"program of {name!r} for role", role, self.card(name).programs, path)
+        return path.read_bytes()
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The weights of the code's own networks, on the CPU; none for codes without.
+
+        Raises:
+            UnknownModel: no such name.
+        """
+        path = self._known(name) / WEIGHTS
+        if not path.is_file():
+            return {}
+        state: dict[str, Tensor] = load_file(path)
+        return state
+
+    def trained_for(self, base_hash: str) -> tuple[CodeCard, ...]:
+        """Those that belong to a base model."""
+        cards = [self.card(name) for name in self.names()]
+        return tuple(card for card in cards if card.base_hash == base_hash)
+
+    def _known(self, name: str) -> Path:
+        if name not in self.names():
+            raise unknown("trained code", name, self.names(), self.root)
+        return self.root / name
