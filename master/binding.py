@@ -4,19 +4,24 @@ The store's archive is vetted and loaded here too, for its tensor specifications
 and so that an archive that no worker would take is refused before any worker is asked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 import torch
 
-from codes.base import Code
+import codes
+from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
+from codes.learned import Learned
+from codes.neural import Weights
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
-from master.config import Calibration, DeploymentConfig
+from master.config import Calibration, CodeConfig, DeploymentConfig
 from models import data
-from models.cards import Card
-from models.programs import Program, ProgramRefused, TensorSpec, load_program
+from models.cards import Card, CardError
+from models.programs import Program, ProgramRefused, TensorSpec, content_hash, load_program
 from models.store import Store, UnknownModel
 
 log = structlog.get_logger(__name__)
@@ -38,31 +43,113 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
     """Load, check and calibrate what a deployment needs. Blocks for as long as that takes.
 
     Raises:
-        NotFound: no such program in the store.
-        FailedPrecondition: the archive is refused.
+        NotFound: no such program or trained code in the store.
+        FailedPrecondition: an archive is refused, or the code was trained for another base model.
         InvalidArgument: program, code and calibration do not fit each other.
     """
     archive, card = _archive(config.program, store)
+    base = _loaded(config.program, archive)
+    code, archives = trained_code(config.code, base.hash, store)
+    archives[BASE] = archive
+    programs = {role: _loaded(f"{role} of {config.code.name}", archives[role]) for role in archives}
+    _check_roles(code, programs)
+    if config.code.calibrated:
+        code = _calibrated(code, programs, config.calibration, card)
+    return Binding(
+        code=code,
+        programs={role: programs[role].hash for role in code.roles},
+        archives={programs[role].hash: archives[role] for role in code.roles},
+        query=base.inputs[0],
+        answer=base.outputs[0],
+        classes=tuple(card.classes) if card is not None else (),
+    )
+
+
+def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code, dict[str, bytes]]:
+    """A configured code with what was trained for it, and the archives of its trained roles.
+
+    Raises:
+        NotFound: the store has no such trained code.
+        FailedPrecondition: it was trained for another base model, or its card is unreadable.
+        InvalidArgument: it is of another code or has other parameters, or none is named and the
+            code cannot do without.
+    """
+    if config.checkpoint is None:
+        code = config.make()
+        if set(code.roles) != {BASE} or isinstance(code, Learned):
+            known = [card.name for card in store.codes.trained_for(base_hash)]
+            raise InvalidArgument(
+                f"code.checkpoint must name a trained code: {config.name!r} does nothing without. "
+                f"For this model there are: {', '.join(known) or 'none; see `kofn train`'}."
+            )
+        return code, {}
+    try:
+        card = store.codes.card(config.checkpoint)
+    except UnknownModel as error:
+        raise NotFound(str(error)) from error
+    except CardError as error:
+        raise FailedPrecondition(str(error)) from error
+    if card.base_hash != base_hash:
+        raise FailedPrecondition(
+            f"trained code {card.name!r} belongs to the base model {card.base!r} with hash "
+            f"{card.base_hash}, and the deployed program has {base_hash}: train it again."
+        )
+    trained = {"name": card.code, **card.parameters}
+    for key, value in {"name": config.name, **config.parameters}.items():
+        if trained.get(key) != value:
+            raise InvalidArgument(
+                f"code.{key} must be {trained.get(key)!r}, as the trained code {card.name!r} has "
+                f"it, not {value!r}."
+            )
+    weights = store.codes.weights(card.name)
+    parts = {"weights": Weights(weights)} if weights else {}
+    try:
+        code = codes.make(card.code, **card.parameters, **parts)
+    except ValueError as error:
+        raise FailedPrecondition(f"trained code {card.name!r}: {error}") from error
+    archives = {role: store.codes.program(card.name, role) for role in card.programs}
+    for role, archive in archives.items():
+        if content_hash(archive) != card.programs[role]:
+            raise FailedPrecondition(
+                f"trained code {card.name!r}: the program of role {role!r} has hash "
+                f"{content_hash(archive)}, and its card says {card.programs[role]}."
+            )
+    return code, archives
+
+
+def _loaded(name: str, archive: bytes) -> Program:
     try:
         program = load_program(archive)
     except ProgramRefused as error:
-        raise FailedPrecondition(f"program {config.program!r} is refused: {error}") from error
+        raise FailedPrecondition(f"program {name!r} is refused: {error}") from error
     if len(program.inputs) != 1 or len(program.outputs) != 1:
         raise InvalidArgument(
-            f"program {config.program!r} must have one input and one output, "
+            f"program {name!r} must have one input and one output, "
             f"not {len(program.inputs)} and {len(program.outputs)}."
         )
-    code = config.code.make()
-    if config.code.calibrated:
-        code = _calibrated(code, program, config.calibration, card)
-    return Binding(
-        code=code,
-        programs=dict.fromkeys(code.roles, program.hash),
-        archives={program.hash: archive},
-        query=program.inputs[0],
-        answer=program.outputs[0],
-        classes=tuple(card.classes) if card is not None else (),
-    )
+    return program
+
+
+def _check_roles(code: Code, programs: Mapping[str, Program]) -> None:
+    """Every slot's program must take its shard and return what the code decodes."""
+    base = programs[BASE]
+    answer = tuple(base.outputs[0].shape)
+    try:
+        shards = code.encode(torch.zeros(1, code.q, *base.inputs[0].shape))
+    except ValueError as error:
+        raise InvalidArgument(
+            f"code {code.name!r} does not take this model's queries: {error}"
+        ) from (error)
+    for role, width, shard in zip(code.roles, code.widths, shards, strict=True):
+        if role not in programs:
+            raise InvalidArgument(f"code {code.name!r} needs a program for role {role!r}.")
+        taken, given = programs[role].inputs[0].shape, programs[role].outputs[0].shape
+        wanted = (width, *answer) if width else answer
+        if tuple(taken) != tuple(shard.shape[1:]) or tuple(given) != wanted:
+            raise InvalidArgument(
+                f"the program of role {role!r} must take {tuple(shard.shape[1:])} and give "
+                f"{wanted} for each group, not {tuple(taken)} and {tuple(given)}."
+            )
 
 
 def _archive(program: str, store: Store) -> tuple[bytes, Card | None]:
@@ -77,21 +164,32 @@ def _archive(program: str, store: Store) -> tuple[bytes, Card | None]:
         raise NotFound(str(error)) from error
 
 
-def _calibrated(code: Code, program: Program, wish: Calibration, card: Card | None) -> Code:
+def _calibrated(
+    code: Code, programs: Mapping[str, Program], wish: Calibration, card: Card | None
+) -> Code:
     name = wish.dataset or (card.dataset if card is not None else None)
     if name is None:
         raise InvalidArgument(
             "calibration.dataset must name a data set: this program's card names none."
         )
-    images = data.load(name, "train").images
-    if tuple(images.shape[1:]) != tuple(program.inputs[0].shape):
+    # Models that were trained on these very queries would seem better than they are.
+    images = data.load(name, "train" if set(code.roles) == {BASE} else "validation").images
+    query = tuple(programs[BASE].inputs[0].shape)
+    if tuple(images.shape[1:]) != query:
         raise InvalidArgument(
             f"calibration.dataset {name!r} has images of shape {tuple(images.shape[1:])}, "
-            f"the program takes {tuple(program.inputs[0].shape)}."
+            f"the program takes {query}."
         )
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(wish.seed))
-    moments = measure_moments(
-        code, lambda x: program([x])[0], images[chosen[: wish.queries]], seed=wish.seed
-    )
+    by_role = {role: partial(_answer, program) for role, program in programs.items()}
+    try:
+        moments = measure_moments(code, by_role, images[chosen[: wish.queries]], seed=wish.seed)
+        calibrated = Calibrated(code, moments)
+    except ValueError as error:
+        raise InvalidArgument(f"code.calibrated: {error}") from error
     log.info("calibrated", code=repr(code), dataset=name, queries=min(wish.queries, len(images)))
-    return Calibrated(code, moments)
+    return calibrated
+
+
+def _answer(program: Program, queries: torch.Tensor) -> torch.Tensor:
+    return program([queries])[0]

@@ -39,6 +39,7 @@ class CodeConfig(BaseModel):
 
     name: str
     calibrated: bool = False
+    checkpoint: str | None = None  # a trained code of the store: what its extra slots run
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class CodeConfig(BaseModel):
         return self
 
     def make(self) -> codes.Code:
-        """The code, not yet calibrated."""
+        """The code without what was trained for it, and not yet calibrated."""
         return codes.make(self.name, **self.parameters)
 
 

@@ -88,7 +88,7 @@ class CodedBatch:
         self._messages: list[worker_pb2.ToWorker | None] = [None] * coding.code.n
         # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
         self._sends: dict[int, list[tuple[str, int, float]]] = {}
-        self._results: dict[int, np.ndarray] = {}  # float32 [g, *answer], read-only
+        self._results: dict[int, np.ndarray] = {}  # float32, as wide as the slot, read-only
         self._timer: asyncio.TimerHandle | None = None
         self._started = monotonic()
         self._sent_at = 0.0
@@ -212,7 +212,7 @@ class CodedBatch:
             return
         open_sends = self._sends.get(slot, [])
         self._sends[slot] = [s for s in open_sends if (s[0], s[2]) != (address, sent_at)]
-        result = self._checked(outcome)
+        result = self._checked(slot, outcome)
         if result is None:
             self._on(Lost(slot))
             return
@@ -222,7 +222,7 @@ class CodedBatch:
         self._results.setdefault(slot, result)
         self._on(Replied(slot))
 
-    def _checked(self, outcome: Outcome) -> np.ndarray | None:
+    def _checked(self, slot: int, outcome: Outcome) -> np.ndarray | None:
         """A result as the decoder takes it; None when there is none or it is unusable."""
         if outcome is None or outcome.code != 0:
             return None
@@ -231,7 +231,9 @@ class CodedBatch:
         except (IndexError, ValueError) as error:
             log.warning("malformed-result", deployment=self._coding.name, reason=str(error))
             return None
-        expected = (self.plan.groups, *self._coding.answer_shape)
+        width = self._coding.code.widths[slot]
+        rows = (width,) if width else ()
+        expected = (self.plan.groups, *rows, *self._coding.answer_shape)
         if array.shape != expected or not np.isfinite(array).all():
             log.warning("unusable-result", deployment=self._coding.name, shape=array.shape)
             return None

@@ -21,14 +21,11 @@ from torch.nn.functional import cross_entropy
 from models import data, networks
 from models.cards import Card, proportion
 from models.data import DataSet
-from models.data.dataset import divided
 from models.programs import content_hash, export_program
 from models.store import Store
 from training.images import constants, varied
 from training.loop import Progress, Recipe, fit, on_threads, seeded
 
-VALIDATION_SHARE = 0.1
-VALIDATION_SEED = 10
 EXAMPLES = 500_000  # how many a run looks at by default: 9 epochs of MNIST
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 60
 # Steps on images of at most so many numbers take a fraction of a millisecond; on a busy machine the
@@ -166,8 +163,8 @@ def train(
     whole = data.load(plan.dataset, "train")
     if not whole.is_labelled:
         raise data.DataError(f"{plan.dataset}: has no labels to learn from.")
-    learning = divided(whole, "train", VALIDATION_SEED, VALIDATION_SHARE)
-    validation = divided(whole, "test", VALIDATION_SEED, VALIDATION_SHARE)
+    learning = data.load(plan.dataset, "learning")
+    validation = data.load(plan.dataset, "validation")
     epochs = plan.epochs or _epochs(len(learning.images))
     recipe = BaseRecipe(**{"epochs": epochs, **plan.recipe})
     options = {**constants(learning.images), **plan.options}

@@ -9,7 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
 
-from models.data.dataset import DataError, DataSet, DataUnavailable, Split, divided
+from models.data.dataset import (
+    VALIDATION_SEED,
+    VALIDATION_SHARE,
+    DataError,
+    DataSet,
+    DataUnavailable,
+    Split,
+    divided,
+)
 from models.data.files import folder, idx_pair, load_images, npz
 from models.data.known import KNOWN, cache_folder
 
@@ -34,8 +42,9 @@ def load(name: str, split: Split = "train", root: Path | None = None) -> DataSet
         name: digits, mnist, fashion-mnist, cifar10; "idx:IMAGES,LABELS" (two files); a path to a
             .npz file with arrays images/x and labels/y; or a folder of PNG or JPEG files, one
             subfolder a class or all in one.
-        split: "train", "test" or "all". A user's own files come in one piece: a fixed fifth of
-            each class is "test".
+        split: "train", "test" or "all"; or of "train" a fixed tenth of each class, "validation",
+            and the rest, "learning". A user's own files come in one piece: a fixed fifth of each
+            class is "test".
         root: a folder that has mnist/, fashion-mnist/, cifar-10/; default $KOFN_DATA. What it
             lacks is downloaded into the user's cache.
 
@@ -45,6 +54,9 @@ def load(name: str, split: Split = "train", root: Path | None = None) -> DataSet
     """
     if split not in get_args(Split):
         raise DataError(f"Argument 'split' must be one of {get_args(Split)}, not {split!r}.")
+    if split in ("learning", "validation"):
+        part: Split = "test" if split == "validation" else "train"
+        return divided(load(name, "train", root), part, VALIDATION_SEED, VALIDATION_SHARE)
     if name in KNOWN:
         if root is None and os.environ.get("KOFN_DATA"):
             root = Path(os.environ["KOFN_DATA"])

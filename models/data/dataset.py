@@ -8,10 +8,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Split = Literal["train", "test", "all"]
+Split = Literal["train", "test", "all", "learning", "validation"]
 
 TEST_SHARE = 0.2  # of data that come in one piece
 SPLIT_SEED = 20  # of that split; fixed, so that no test image is ever trained on
+VALIDATION_SHARE = 0.1  # of the training images: to select and to calibrate by
+VALIDATION_SEED = 10
 
 
 class DataError(ValueError):

@@ -157,7 +157,7 @@ def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(DataError, match=r"Did you mean 'fashion-mnist'\? Accepted: .*idx:"):
         load("fashion-mnst")
     with pytest.raises(DataError, match="split"):
-        load("digits", "validation")  # type: ignore[arg-type]
+        load("digits", "held-out")  # type: ignore[arg-type]
 
 
 def test_single_images(tmp_path: Path, pixels: npt.NDArray[np.uint8]) -> None:
@@ -213,3 +213,17 @@ def test_a_data_set_checks_itself() -> None:
     ]:
         with pytest.raises(DataError, match=match):
             DataSet("a", "A", "", wrong_images, wrong_labels, ("x",))
+
+
+def test_validation_is_a_tenth_of_the_training_images_and_learning_the_rest() -> None:
+    train, test = load("digits", "train"), load("digits", "test")
+    learning, validation = load("digits", "learning"), load("digits", "validation")
+    assert len(learning.images) + len(validation.images) == len(train.images)
+    assert abs(len(validation.images) - len(train.images) / 10) < len(train.classes)
+
+    def seen(images: torch.Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    assert seen(learning.images) | seen(validation.images) == seen(train.images)
+    assert not seen(validation.images) & seen(learning.images)
+    assert not seen(validation.images) & seen(test.images)
