@@ -165,7 +165,7 @@ def train(
         raise data.DataError(f"{plan.dataset}: has no labels to learn from.")
     learning = data.load(plan.dataset, "learning")
     validation = data.load(plan.dataset, "validation")
-    epochs = plan.epochs or _epochs(len(learning.images))
+    epochs = plan.epochs or usual_epochs(len(learning.images))
     recipe = BaseRecipe(**{"epochs": epochs, **plan.recipe})
     options = {**constants(learning.images), **plan.options}
     threads = 1 if math.prod(whole.input_shape) <= ONE_THREAD_NUMBERS else None
@@ -202,8 +202,8 @@ def train(
         },
         recipe={**asdict(recipe), "epochs_run": fitted.epochs, "best_epoch": fitted.epoch},
         seed=plan.seed,
-        versions=_versions(),
-        device=_device_name(device, threads),
+        versions=versions(),
+        device=device_name(device, threads),
         wall_time_s=round(fitted.wall_time_s, 2),
     )
     return Trained(module, archive, card)
@@ -241,7 +241,8 @@ def _objectives(
     return loss_of, score_of
 
 
-def _epochs(count: int) -> int:
+def usual_epochs(count: int) -> int:
+    """As many as look at half a million examples, within limits."""
     return min(max(EXAMPLES // count, FEWEST_EPOCHS), MOST_EPOCHS)
 
 
@@ -255,12 +256,14 @@ def _digest(dataset: DataSet) -> str:
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and the packages that matter."""
     packages = {package: version(package) for package in ("kofn", "numpy", "torch")}
     return {"python": platform.python_version(), **packages}
 
 
-def _device_name(device: str, threads: int | None) -> str:
+def device_name(device: str, threads: int | None) -> str:
+    """What a run was on."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, threads: {threads or torch.get_num_threads()}"

@@ -19,45 +19,54 @@ class LeNet(nn.Module):
     Args:
         input_shape: (c, h, w) of one image, at least 4x4.
         classes: length of the logits.
-        width: filters as a multiple of the original 6 and 16.
+        width: filters as a multiple of the original 6 and 16; at least one of each.
+        hidden: widths of the two linear layers; by default 120 and 84, times width if that is
+            below 1.
+        pool: average the image over squares of this side first.
         mean, std: normalisation constants, one a channel or one for all.
 
     Raises:
-        ValueError: images too small, or no filters.
+        ValueError: images too small, or a width that is not above 0.
     """
 
     def __init__(
         self,
         input_shape: Sequence[int],
         classes: int,
-        width: int = 1,
+        width: float = 1,
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
+        hidden: Sequence[int] | None = None,
+        pool: int = 1,
     ) -> None:
         super().__init__()
         channels, height, across = input_shape
+        height, across = height // pool, across // pool
         if min(height, across) < SMALLEST:
             raise ValueError(
                 f"Images must be at least {SMALLEST}x{SMALLEST}, not {height}x{across}."
             )
-        if width < 1:
-            raise ValueError(f"Argument 'width' must be at least 1, not {width}.")
-        self.normalise = Normalise(channels, mean, std)
+        if not width > 0:
+            raise ValueError(f"Argument 'width' must be above 0, not {width}.")
+        first, second = (max(1, round(filters * width)) for filters in (6, 16))
+        narrow = min(1.0, width)
+        one, two = hidden or (max(1, round(120 * narrow)), max(1, round(84 * narrow)))
+        self.normalise = Normalise(channels, mean, std, pool)
         self.features = nn.Sequential(
-            nn.Conv2d(channels, 6 * width, 5, padding=2),
+            nn.Conv2d(channels, first, 5, padding=2),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(6 * width, 16 * width, 5, padding=2),
+            nn.Conv2d(first, second, 5, padding=2),
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
         self.classify = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(16 * width * (height // 4) * (across // 4), 120),
+            nn.Linear(second * (height // 4) * (across // 4), one),
             nn.ReLU(),
-            nn.Linear(120, 84),
+            nn.Linear(one, two),
             nn.ReLU(),
-            nn.Linear(84, classes),
+            nn.Linear(two, classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:

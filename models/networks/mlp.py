@@ -1,6 +1,5 @@
 """Fully connected network: the smallest base model, for digits and for tests."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ class Mlp(nn.Module):
         classes: length of the logits.
         hidden: widths of the hidden layers; none gives logistic regression.
         mean, std: normalisation constants, one a channel or one for all.
+        pool: average the image over squares of this side first.
     """
 
     def __init__(
@@ -26,10 +26,12 @@ class Mlp(nn.Module):
         hidden: Sequence[int] = (128,),
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
+        pool: int = 1,
     ) -> None:
         super().__init__()
-        self.normalise = Normalise(input_shape[0], mean, std)
-        widths = (math.prod(input_shape), *hidden)
+        channels, height, across = input_shape
+        self.normalise = Normalise(channels, mean, std, pool)
+        widths = (channels * (height // pool) * (across // pool), *hidden)
         if min(widths) < 1:
             raise ValueError(f"Argument 'hidden' must have widths of at least 1, not {hidden}.")
         layers: list[nn.Module] = []

@@ -37,13 +37,16 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Four stages of two blocks, average over the picture, one linear layer.
+    """Stages of blocks, four of two as published, average over the picture, one linear layer.
 
     Args:
         input_shape: (c, h, w) of one image.
         classes: length of the logits.
         width: filters of the first stage; each further stage has twice as many.
         mean, std: normalisation constants, one a channel or one for all.
+        blocks: in each stage; 1 makes it ResNet-10.
+        stages: 3 for the published network for 28x28 images.
+        pool: average the image over squares of this side first.
 
     Raises:
         ValueError: no filters.
@@ -56,23 +59,28 @@ class ResNet18(nn.Module):
         width: int = 64,
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
+        blocks: int = 2,
+        stages: int = 4,
+        pool: int = 1,
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"Argument 'width' must be at least 1, not {width}.")
+        for name, value in (("width", width), ("blocks", blocks), ("stages", stages)):
+            if value < 1:
+                raise ValueError(f"Argument {name!r} must be at least 1, not {value}.")
         channels = input_shape[0]
-        self.normalise = Normalise(channels, mean, std)
+        self.normalise = Normalise(channels, mean, std, pool)
         if max(input_shape[1:]) <= SMALL_IMAGE:
             stem: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
         else:
             stem = [nn.Conv2d(channels, width, 7, 2, padding=3, bias=False), nn.MaxPool2d(3, 2, 1)]
         self.stem = nn.Sequential(stem[0], nn.BatchNorm2d(width), nn.ReLU(), *stem[1:])
-        stages: list[nn.Module] = []
-        for index in range(4):
+        layers: list[nn.Module] = []
+        for index in range(stages):
             before, after = width << max(index - 1, 0), width << index
-            stages += [Block(before, after, 1 if index == 0 else 2), Block(after, after, 1)]
-        self.stages = nn.Sequential(*stages)
-        self.classify = nn.Linear(width << 3, classes)
+            layers.append(Block(before, after, 1 if index == 0 else 2))
+            layers += [Block(after, after, 1) for _ in range(blocks - 1)]
+        self.stages = nn.Sequential(*layers)
+        self.classify = nn.Linear(width << (stages - 1), classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """[b, c, h, w] in 0..1 to logits [b, classes]."""

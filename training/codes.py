@@ -1,0 +1,233 @@
+"""Trains what a code's extra slots run and what its own networks weigh, and measures the whole.
+
+One entry for the codes `parity`, `mosaic`, `backup` and `learned`: a plan in, a card with programs
+and weights out, as the store keeps them. What is learned is said in `training.parity`,
+`training.student` and `training.learned`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from torch import Tensor, nn
+
+import codes
+from codes.backup import STUDENT, Backup
+from codes.base import BASE, Code
+from codes.learned import Learned
+from codes.linear import LinearDecoding
+from codes.neural import Coder, fresh
+from codes.parity import Parity
+from models import networks
+from models.cards import Metric
+from models.cost import multiply_adds
+from models.programs import content_hash, export_program
+from models.trained import CodeCard
+from training.base import device_name, usual_epochs, versions
+from training.basis import Basis
+from training.learned import LearnedRecipe, learned_objectives, trained_code
+from training.loop import Fitted, Progress, Recipe, fit, seeded
+from training.measure import Module, measure
+from training.parity import ParityRecipe, parity_models, parity_objectives
+from training.student import OnGroups, StudentRecipe, student_objectives
+
+
+@dataclass(frozen=True)
+class CodePlan:
+    """What to train.
+
+    Attributes:
+        code: parity, mosaic, backup or learned.
+        k, r: queries and extra slots of a group.
+        parameters: of the code, beside k and n.
+        student: for `backup`: network and options of the student, such as {"network": "lenet",
+            "width": 0.5}.
+        name: in the store; default BASE.CODE-kK-rR.
+        seed: of weights, order and noise.
+        epochs: at most; by default as many as make half a million examples.
+        recipe: fields of the code's recipe that differ from the defaults.
+    """
+
+    code: str
+    k: int
+    r: int = 1
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    student: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    seed: int = 0
+    epochs: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainedCode:
+    """What `Store.codes.save` takes, and the modules that the programs came from."""
+
+    card: CodeCard
+    programs: dict[str, bytes]
+    weights: dict[str, Tensor]
+    code: Code
+    modules: dict[str, Module]
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What one of the trainers leaves."""
+
+    code: Code
+    modules: dict[str, nn.Module]  # by role, without the base
+    weights: dict[str, Tensor]
+    recipe: Recipe
+    fitted: Fitted
+
+
+def default_name(base: str, plan: CodePlan) -> str:
+    """What a trained code is called if not told otherwise."""
+    return plan.name or f"{base}.{plan.code}-k{plan.k}-r{plan.r}"
+
+
+def train_code(
+    plan: CodePlan, basis: Basis, *, progress: Callable[[Progress], None] | None = None
+) -> TrainedCode:
+    """Train a code for a base model, and measure it once on the test set.
+
+    Raises:
+        ValueError: an unknown code, or a setting out of range.
+    """
+    code = planned_code(plan, basis)
+    epochs = plan.epochs or usual_epochs(len(basis.learning.images))
+    settings = {"epochs": epochs, **plan.recipe}
+    with seeded(plan.seed):
+        match code:
+            case Learned():
+                learnt = _learned(code, basis, LearnedRecipe(**settings), plan.seed, progress)
+            case Backup():
+                recipe = StudentRecipe(**settings)
+                learnt = _student(code, basis, recipe, plan, progress)
+            case _:
+                assert isinstance(code, LinearDecoding)
+                learnt = _parity(code, basis, ParityRecipe(**settings), plan.seed, progress)
+    modules: dict[str, Module] = {BASE: basis.module, **learnt.modules}
+    example = basis.learning.images[: plan.k][None]
+    shards = dict(zip(code.roles, learnt.code.encode(example), strict=True))
+    programs = {
+        role: export_program(module, shards[role]) for role, module in learnt.modules.items()
+    }
+    card = CodeCard(
+        name=default_name(basis.card.name, plan),
+        code=plan.code,
+        parameters=_parameters(learnt.code),
+        base=basis.card.name,
+        base_hash=basis.card.hash,
+        programs={role: content_hash(archive) for role, archive in programs.items()},
+        dataset=basis.card.dataset,
+        metrics=_metrics(learnt.code, modules, basis),
+        recipe={
+            **asdict(learnt.recipe),
+            "epochs_run": learnt.fitted.epochs,
+            "best_epoch": learnt.fitted.epoch,
+            "student": dict(plan.student),
+        },
+        cost=_cost(learnt, basis, shards),
+        seed=plan.seed,
+        versions=versions(),
+        device=device_name(basis.device, None),
+        wall_time_s=round(learnt.fitted.wall_time_s, 2),
+    )
+    return TrainedCode(card, programs, learnt.weights, learnt.code, modules)
+
+
+def planned_code(plan: CodePlan, basis: Basis) -> Code:
+    """The code of a plan, not yet trained.
+
+    Raises:
+        ValueError: it is none that is trained, or k, r or a parameter is out of range.
+    """
+    if plan.code not in ("parity", "mosaic", "backup", "learned"):
+        raise ValueError(
+            f"Argument 'code' must be parity, mosaic, backup or learned, not {plan.code!r}."
+        )
+    if plan.r < 1:
+        raise ValueError(f"Argument 'r' must be at least 1, not {plan.r}.")
+    more: dict[str, Any] = {}
+    if plan.code == Parity.name:
+        more = {"trained": True}
+    elif plan.code == Learned.name:
+        card = basis.card
+        more = {"query_shape": tuple(card.input_shape), "classes": len(card.classes)}
+    return codes.make(plan.code, k=plan.k, n=plan.k + plan.r, **{**plan.parameters, **more})
+
+
+def _learned(
+    code: Learned,
+    basis: Basis,
+    recipe: LearnedRecipe,
+    seed: int,
+    progress: Callable[[Progress], None] | None,
+) -> _Learnt:
+    shape = (code.k, code.n - code.k, code.query_shape, code.classes, code.encoder)
+    coder: Coder = fresh(seed, shape).to(basis.device)
+    loss_of, score_of = learned_objectives(basis, code, coder, recipe)
+    count = len(basis.learning.images)
+    fitted = fit(coder, loss_of, count, score_of, recipe, seed=seed, progress=progress)
+    trained = trained_code(code, coder)
+    assert trained.weights is not None
+    return _Learnt(trained, {}, dict(trained.weights.tensors), recipe, fitted)
+
+
+def _parity(
+    code: LinearDecoding,
+    basis: Basis,
+    recipe: ParityRecipe,
+    seed: int,
+    progress: Callable[[Progress], None] | None,
+) -> _Learnt:
+    models = parity_models(basis, code, warm=recipe.warm)
+    loss_of, score_of = parity_objectives(basis, code, models, recipe)
+    count = len(basis.learning.images)
+    fitted = fit(models, loss_of, count, score_of, recipe, seed=seed, progress=progress)
+    return _Learnt(code, {role: models[role] for role in models}, {}, recipe, fitted)
+
+
+def _student(
+    code: Backup,
+    basis: Basis,
+    recipe: StudentRecipe,
+    plan: CodePlan,
+    progress: Callable[[Progress], None] | None,
+) -> _Learnt:
+    card = basis.card
+    constants: dict[str, Any] = {key: card.options[key] for key in ("mean", "std") if key in card.options}
+    options: dict[str, Any] = {**constants, **plan.student}
+    network = options.pop("network", card.network)
+    student = networks.make(network, card.input_shape, len(card.classes), **options)
+    student.to(basis.device)
+    loss_of, score_of = student_objectives(basis, student, recipe)
+    count = len(basis.learning.images)
+    fitted = fit(student, loss_of, count, score_of, recipe, seed=plan.seed, progress=progress)
+    return _Learnt(code, {STUDENT: OnGroups(student, code.k)}, {}, recipe, fitted)
+
+
+def _metrics(code: Code, modules: Mapping[str, Module], basis: Basis) -> dict[str, Metric]:
+    """Of the test set: one lost slot, and as many as there are extra ones."""
+    metrics: dict[str, Metric] = {}
+    for lost in range(1, code.n - code.k + 1):
+        worth = measure(code, modules, basis.test, lost=lost, device=basis.device)
+        mark = "" if lost == 1 else f"_{lost}_lost"
+        metrics[f"lost_only{mark}"] = worth.lost_only
+        metrics[f"agreement{mark}"] = worth.agreement
+        metrics["clean"] = worth.clean
+    return metrics
+
+
+def _cost(learnt: _Learnt, basis: Basis, shards: Mapping[str, Tensor]) -> float:
+    """Multiply-adds of the dearest extra slot for a group, over a base slot's."""
+    base = multiply_adds(basis.module, basis.card.input_shape)
+    costs = [multiply_adds(m, shards[role].shape[1:]) for role, m in learnt.modules.items()]
+    return round(max(costs, default=base) / base, 4)
+
+
+def _parameters(code: Code) -> dict[str, Any]:
+    kept = [item.name for item in fields(code) if item.init and item.name != "weights"]  # type: ignore[arg-type]
+    values = {name: getattr(code, name) for name in kept}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}

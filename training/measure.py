@@ -1,0 +1,117 @@
+"""What a code is worth on a data set: clean, lost-only and agreement, by its own encode and decode.
+
+Runs the very code object that serves, with modules in place of workers. Draws nothing and trains
+nothing. Terms: `docs`' metrics; lost-only is over the queries whose own slot did not respond.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from codes.base import BASE, Code
+from codes.verify import subsets
+from models.cards import Metric, proportion
+from models.data import DataSet
+
+AT_ONCE = 1000  # rows in one call of a module: bounded memory
+MOST_SETS = 60  # of lost slots that are tried; a seeded sample of more
+
+Module = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Accuracies of one code at one number of lost slots.
+
+    Attributes:
+        lost: slots that do not respond.
+        clean: of the base model's own answers.
+        lost_only: of the decoded answers to queries whose own slot is lost, over all sets of
+            lost slots together.
+        agreement: share of those with the base model's top class.
+        worst: lost_only of the worst set of lost slots.
+    """
+
+    lost: int
+    clean: Metric
+    lost_only: Metric
+    agreement: Metric
+    worst: Metric
+
+
+def answers_of(module: Module, rows: Tensor, device: str = "cpu") -> Tensor:
+    """A module's answers, in pieces, without gradients, on the CPU."""
+    with torch.inference_mode():
+        pieces = [module(piece.to(device)).cpu() for piece in torch.split(rows, AT_ONCE)]
+    return torch.cat(pieces)
+
+
+def groups_of(count: int, k: int, seed: int) -> Tensor:
+    """Positions of shuffled coding groups, [count // k, k]."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order[: count // k * k].view(-1, k)
+
+
+def measure(
+    code: Code,
+    modules: Mapping[str, Module],
+    dataset: DataSet,
+    *,
+    lost: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Worth:
+    """Lose slots of every coding group of a data set, decode, and compare with the labels.
+
+    An answer that the responders do not give counts as a uniform guess: as wrong as a share of
+    1 / classes is right, rounded down.
+
+    Args:
+        code: systematic, or every query is decoded.
+        modules: by role, as the slots run them, in evaluation mode.
+        dataset: with labels.
+        lost: slots that do not respond, 1 to n - 1; all sets of so many, or a seeded sample.
+        seed: of grouping and sample.
+        device: where the modules are.
+    """
+    groups = groups_of(len(dataset.images), code.k, seed)
+    truth = answers_of(modules[BASE], dataset.images, device)
+    labels, top = dataset.labels[groups], truth.argmax(-1)[groups]
+    shards = code.encode(dataset.images[groups])
+    own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
+    results = [
+        truth[groups[:, own[slot]]] if slot in own
+        else answers_of(modules[role], shards[slot], device)
+        for slot, role in enumerate(code.roles)
+    ]  # fmt: skip
+    count, right, agreeing, worst = 0, 0, 0, (1.0, 0, 1)
+    for slots in _responders(code, lost, seed):
+        missing = [j for j, own in enumerate(code.own_slots) if not set(own) & set(slots)]
+        gain = code.gain(slots)
+        decodable = [j for j in missing if gain[j] < float("inf")]
+        guessed = len(groups) * (len(missing) - len(decodable))
+        hits = same = guessed // truth.shape[-1]
+        if decodable:
+            answers = code.decode([results[slot] for slot in slots], slots, decodable).argmax(-1)
+            hits += int((answers == labels[:, decodable]).sum())
+            same += int((answers == top[:, decodable]).sum())
+        asked = len(groups) * len(missing)
+        if asked and hits / asked < worst[0]:
+            worst = (hits / asked, hits, asked)
+        count, right, agreeing = count + asked, right + hits, agreeing + same
+    return Worth(
+        lost=lost,
+        clean=proportion(int((truth.argmax(-1) == dataset.labels).sum()), len(truth)),
+        lost_only=proportion(right, max(count, 1)),
+        agreement=proportion(agreeing, max(count, 1)),
+        worst=proportion(worst[1] if count else right, worst[2]),
+    )
+
+
+def _responders(code: Code, lost: int, seed: int) -> Iterator[tuple[int, ...]]:
+    if not 1 <= lost < code.n:
+        raise ValueError(f"Argument 'lost' must be in 1..{code.n - 1}, not {lost}.")
+    for gone in subsets(code.n, lost, MOST_SETS, seed):
+        yield tuple(slot for slot in range(code.n) if slot not in gone)

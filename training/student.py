@@ -1,0 +1,87 @@
+"""Trains students: small networks that answer all queries of a group at the cost of one.
+
+Of the code `backup`. A student is distilled from the base model: it learns the base's class
+probabilities beside the labels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div
+
+from training.basis import Basis
+from training.images import varied
+from training.loop import Recipe
+from training.measure import answers_of
+
+
+@dataclass(frozen=True)
+class StudentRecipe(Recipe):
+    """A recipe with how a student learns.
+
+    Attributes:
+        temperature: by which both models' logits are divided before they are compared.
+        labels: share of the loss that the true labels have; 0 where there are none.
+        shift_pixels, flip: vary the queries; the base model answers the varied ones.
+    """
+
+    temperature: float = 3.0
+    labels: float = 0.3
+    shift_pixels: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0 or not 0 <= self.labels <= 1:
+            raise ValueError(
+                "Argument 'temperature' must be above 0 and 'labels' in 0..1, "
+                f"not {self.temperature} and {self.labels}."
+            )
+
+
+class OnGroups(nn.Module):
+    """A network on every query of a group: [b, k, c, h, w] to [b, k, classes]."""
+
+    def __init__(self, network: nn.Module, k: int) -> None:
+        super().__init__()
+        self.network = network
+        self.k = k
+
+    def forward(self, groups: Tensor) -> Tensor:
+        """All queries of each group to all answers."""
+        answers: Tensor = self.network(groups.flatten(0, 1))
+        return answers.view(groups.shape[0], self.k, -1)
+
+
+def student_objectives(
+    basis: Basis, student: nn.Module, recipe: StudentRecipe
+) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
+    """The loss of some training images, and the accuracy on the validation split."""
+    images, labels = basis.learning.images.to(basis.device), basis.learning.labels
+    labels = labels.to(basis.device)
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        chosen = chosen.to(basis.device)
+        queries, answers = images[chosen], basis.answers[chosen]
+        if recipe.shift_pixels or recipe.flip:
+            queries = varied(queries, recipe.shift_pixels, recipe.flip)
+            with torch.no_grad():
+                answers = basis.module(queries)
+        given = student(queries)
+        t = recipe.temperature
+        soft = kl_div(
+            (given / t).log_softmax(-1),
+            (answers / t).log_softmax(-1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        loss = (1 - recipe.labels) * t * t * soft
+        return loss + recipe.labels * cross_entropy(given, labels[chosen])
+
+    def score_of() -> float:
+        given = answers_of(student, basis.validation.images, basis.device)
+        return float((given.argmax(-1) == basis.validation.labels).float().mean())
+
+    return loss_of, score_of
