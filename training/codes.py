@@ -20,7 +20,7 @@ from codes.neural import Coder, fresh
 from codes.parity import Parity
 from models import networks
 from models.cards import Metric
-from models.cost import multiply_adds
+from models.cost import multiply_adds, within
 from models.programs import content_hash, export_program
 from models.trained import CodeCard
 from training.base import device_name, usual_epochs, versions
@@ -158,6 +158,32 @@ def planned_code(plan: CodePlan, basis: Basis) -> Code:
     return codes.make(plan.code, k=plan.k, n=plan.k + plan.r, **{**plan.parameters, **more})
 
 
+def student_within(
+    basis: Basis, share: float, network: str | None = None, pool: int = 1
+) -> dict[str, Any]:
+    """The widest student whose cost for one query is at most a share of the base model's.
+
+    Args:
+        share: of the base model's multiply-adds.
+        network: in `models.networks.REGISTRY`; default the base's.
+        pool: average the image over squares of this side first.
+
+    Returns:
+        What `CodePlan.student` takes.
+
+    Raises:
+        ValueError: even the narrowest costs more.
+    """
+    card = basis.card
+    kind = network or card.network
+    options: dict[str, Any] = {"pool": pool}
+    if kind == card.network:
+        options |= {key: card.options[key] for key in ("blocks", "stages") if key in card.options}
+    budget = share * multiply_adds(basis.module, card.input_shape)
+    found = within(budget, kind, card.input_shape, len(card.classes), **options)
+    return {"network": kind, **found}
+
+
 def _learned(
     code: Learned,
     basis: Basis,
@@ -197,7 +223,9 @@ def _student(
     progress: Callable[[Progress], None] | None,
 ) -> _Learnt:
     card = basis.card
-    constants: dict[str, Any] = {key: card.options[key] for key in ("mean", "std") if key in card.options}
+    constants: dict[str, Any] = {
+        key: card.options[key] for key in ("mean", "std") if key in card.options
+    }
     options: dict[str, Any] = {**constants, **plan.student}
     network = options.pop("network", card.network)
     student = networks.make(network, card.input_shape, len(card.classes), **options)

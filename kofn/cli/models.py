@@ -39,3 +39,28 @@ def show(
     from models.store import Store
 
     paper.print_json(data=asdict(Store(store).card(name)))
+
+
+@app.command()
+def codes(store: StoreFolder = None, as_json: Json = False) -> None:
+    """Show every trained code: what it is for, what it costs and what it is worth."""
+    from models.store import Store
+
+    found = Store(store).codes
+    cards = [found.card(name) for name in found.names()]
+    if as_json:
+        print_json([asdict(card) for card in cards])
+        return
+    rows = []
+    for card in cards:
+        worth, clean = card.metrics.get("lost_only"), card.metrics.get("clean")
+        rows.append(
+            (
+                card.name, card.code, card.base, card.parameters["k"], card.parameters["n"],
+                "" if card.cost is None else f"{card.cost:.2f}",
+                f"{clean.value:.4f}" if clean else "", f"{worth.value:.4f}" if worth else "",
+                card.base_hash[:12],
+            )
+        )  # fmt: skip
+    columns = ("trained code", "code", "base", "k", "n", "cost", "clean", "lost-only", "base hash")
+    print_table(f"Trained codes in {found.root}", columns, rows)

@@ -1,5 +1,6 @@
 """`kofn train`: train models into the store."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,8 +9,12 @@ import typer
 from kofn.cli.output import Json, Settings, StoreFolder, parameters, print_json, words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from models.cards import Card
     from models.store import Store
+    from training.basis import Basis
+    from training.loop import Progress
 
 app = typer.Typer(help="Train models into the store.", no_args_is_help=True)
 
@@ -58,29 +63,239 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
         print_json(asdict(card))
 
 
+Base = Annotated[str, typer.Option("--base", help="Model of the store to train for.")]
+K = Annotated[int, typer.Option("--k", min=1, help="Queries a group.")]
+R = Annotated[int, typer.Option("--r", min=1, help="Extra slots a group.")]
+CodeName = Annotated[
+    str | None, typer.Option("--name", help="In the store; default: BASE.CODE-kK-rR.")
+]
+Epochs = Annotated[int | None, typer.Option(min=1, help="At most.")]
+Seed = Annotated[int, typer.Option(help="Of weights, order and noise.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a stored one.")]
+RecipeSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Of the recipe: learning_rate=1e-3, shift_pixels=1, ..."
+    ),
+]
+
+
+@app.command()
+def parity(  # noqa: PLR0913 - each flag is an argument to typer
+    base: Base = "digits-lenet",
+    k: K = 2,
+    r: R = 1,
+    encoder: Annotated[str, typer.Option(help="sum: queries added up; mosaic: side by side.")] = (
+        "mosaic"
+    ),
+    answers: Annotated[
+        str, typer.Option(help="Of a mosaic: sum, one sum of all; each, all of them at once.")
+    ] = "sum",
+    loss: Annotated[str, typer.Option(help="mse, or decoded: also the answers got from it.")] = (
+        "decoded"
+    ),
+    name: CodeName = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: RecipeSettings = None,
+    overwrite: Overwrite = False,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Train parity models: networks that turn coded queries into coded answers (ParM)."""
+    if encoder not in ("sum", "mosaic"):
+        raise typer.BadParameter(f"must be sum or mosaic, not {encoder!r}.", param_hint="--encoder")
+    _train_code(
+        base,
+        {
+            "code": "parity" if encoder == "sum" else "mosaic",
+            "k": k,
+            "r": r,
+            "parameters": {} if encoder == "sum" else {"answers": answers},
+            "name": name,
+            "epochs": epochs,
+            "seed": seed,
+            "recipe": {"loss": loss, **parameters(settings)},
+        },
+        device,
+        store,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def learned(  # noqa: PLR0913 - each flag is an argument to typer
+    base: Base = "digits-lenet",
+    k: K = 2,
+    r: R = 1,
+    encoder: Annotated[str, typer.Option(help="mlp or conv.")] = "mlp",
+    loss: Annotated[
+        str, typer.Option(help="Of a lost answer: mse-base, kl-base or xent-label.")
+    ] = "kl-base",
+    name: CodeName = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: RecipeSettings = None,
+    overwrite: Overwrite = False,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Train a learned code: encoder and decoder together, through the base model."""
+    _train_code(
+        base,
+        {
+            "code": "learned",
+            "k": k,
+            "r": r,
+            "parameters": {"encoder": encoder},
+            "name": name,
+            "epochs": epochs,
+            "seed": seed,
+            "recipe": {"loss": loss, **parameters(settings)},
+        },
+        device,
+        store,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def student(  # noqa: PLR0913 - each flag is an argument to typer
+    base: Base = "digits-lenet",
+    k: K = 2,
+    r: R = 1,
+    cost: Annotated[
+        str | None,
+        typer.Option(help="Of a query, as a share of the base's; default: 1/k, a group costs 1."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="mlp, lenet or resnet18; default: the base's.")
+    ] = None,
+    pool: Annotated[int, typer.Option(min=1, help="2: look at half the resolution.")] = 1,
+    name: CodeName = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: RecipeSettings = None,
+    overwrite: Overwrite = False,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Train an approximate backup: a small network that answers all queries of a group."""
+    from training.codes import student_within
+
+    share = _share(cost, k)
+    options = student_within(_basis(base, device, store), share, network, pool)
+    words.print(f"the widest student that costs {share:.4g} of the base: {options}")
+    _train_code(
+        base,
+        {
+            "code": "backup",
+            "k": k,
+            "r": r,
+            "student": options,
+            "name": name,
+            "epochs": epochs,
+            "seed": seed,
+            "recipe": parameters(settings),
+        },
+        device,
+        store,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+def _share(text: str | None, k: int) -> float:
+    from fractions import Fraction
+
+    if text is None:
+        return 1 / k
+    try:
+        share = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        share = 0.0
+    if not 0 < share <= 1:
+        raise typer.BadParameter(f"must be above 0, at most 1, like 1/4, not {text!r}.")
+    return share
+
+
+def _basis(base: str, device: str, store: Path | None) -> "Basis":
+    from models.store import Store
+    from training.basis import basis
+
+    return basis(base, Store(store), device)
+
+
+def _train_code(
+    base: str,
+    plan: dict[str, Any],
+    device: str,
+    folder: Path | None,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from models.folder import NameTaken
+    from models.store import Store
+    from training.codes import CodePlan, default_name, train_code
+
+    wanted = CodePlan(**plan)
+    store = Store(folder)
+    name = default_name(base, wanted)
+    if name in store.codes.names() and not overwrite:
+        raise NameTaken(f"Trained code {name!r} is kept already: choose --name, or --overwrite it.")
+    with _bar(name) as progress:
+        trained = train_code(wanted, _basis(base, device, folder), progress=progress)
+    store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
+    for lost in range(1, wanted.r + 1):
+        mark = "" if lost == 1 else f"_{lost}_lost"
+        worth = trained.card.metrics[f"lost_only{mark}"]
+        low, high = worth.interval
+        words.print(
+            f"{name}: {lost} lost of {wanted.k + wanted.r}: {worth.value:.4f} of the decoded "
+            f"answers right ({low:.4f}–{high:.4f}), clean {trained.card.metrics['clean'].value:.4f}"
+        )
+    if as_json:
+        print_json(asdict(trained.card))
+
+
 def train_showing_progress(dataset: str, network: str, *, store: "Store", **choices: Any) -> "Card":
     """`training.base.train_and_store` with a bar on the terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     from training.base import train_and_store
 
-    columns = (
-        TextColumn("training {task.description}"),
-        BarColumn(),
-        TextColumn("epoch {task.fields[epoch]}, loss {task.fields[loss]:.3f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=words, transient=True) as progress:
-        bar = progress.add_task(f"{network} on {dataset}", total=1.0, epoch=0, loss=float("nan"))
-        card = train_and_store(
-            dataset,
-            network,
-            store=store,
-            progress=lambda at: progress.update(
-                bar, completed=at.done, epoch=at.epoch, loss=at.loss
-            ),
-            **choices,
-        )
+    with _bar(f"{network} on {dataset}") as progress:
+        card = train_and_store(dataset, network, store=store, progress=progress, **choices)
     accuracy = card.metrics["test_accuracy"]
     words.print(f"{card.name}: test accuracy {accuracy.value:.4f} on {accuracy.count} images")
     return card
+
+
+@contextmanager
+def _bar(title: str) -> "Iterator[Callable[[Progress], None]]":
+    """A progress bar with the time left, and what tells it."""
+    from rich import progress as rich
+
+    columns = (
+        rich.TextColumn("training {task.description}"),
+        rich.BarColumn(),
+        rich.TextColumn(
+            "epoch {task.fields[epoch]}, loss {task.fields[loss]:.3f}{task.fields[at]}"
+        ),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=words, transient=True) as shown:
+        bar = shown.add_task(title, total=1.0, epoch=0, loss=float("nan"), at="")
+
+        def tell(now: "Progress") -> None:
+            score = "" if now.score is None else f", validation {now.score:.4f}"
+            shown.update(bar, completed=now.done, epoch=now.epoch, loss=now.loss, at=score)
+
+        yield tell

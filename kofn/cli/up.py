@@ -26,6 +26,13 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     code: Annotated[str, typer.Option(help="Code; see `kofn codes list`.")] = "parity",
     k: Annotated[int | None, typer.Option(help="Answers a group; default: 2/3 of n.")] = None,
     n: Annotated[int | None, typer.Option(help="Slots a group; default: the workers.")] = None,
+    r: Annotated[
+        int | None, typer.Option("--r", min=1, help="Extra slots a group: n = k + r.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Trained code; default: MODEL.CODE-kK-rR where the store has it."),
+    ] = None,
     settings: Settings = None,
     calibrated: Annotated[
         bool | None,
@@ -65,16 +72,20 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     if config is not None:
         server, deployments = _from_file(config)
     else:
+        provide_model(model, store)
+        if r is not None and n is None and k is not None:
+            n = k + r
         slots = workers if n is None else n
+        coding = _code(code, k, slots, parameters(settings), calibrated)
+        trained = checkpoint or _trained_code(model, coding, store)
         deployment = {
             "name": name or Path(model).stem,
             "program": model,
-            "code": _code(code, k, slots, parameters(settings), calibrated),
+            "code": coding if trained is None else {**coding, "checkpoint": trained},
             "policy": {"wait": wait, "soft_deadline": soft_deadline, "hedge": hedge},
             "timeout_ms": timeout_ms,
         }
         server, deployments = {}, [deployment]
-        provide_model(model, store)
     given = {"host": host, "port": port, "metrics_port": metrics_port}
     server = {"port": 8001, "metrics_port": 8002, **server}
     server |= {key: value for key, value in given.items() if value is not None}
@@ -157,14 +168,25 @@ def _code(
     name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None
 ) -> dict[str, Any]:
     import codes
+    from codes.linear import LinearDecoding
 
     if name == "uncoded":
         sizes = {"k": n if k is None else k}
     else:
         sizes = {"k": max(1, n - max(1, n // 3)) if k is None else k, "n": n}
     code = {"name": name, **sizes, **settings}
-    is_exact = codes.make(**code).exact
-    return {**code, "calibrated": not is_exact if calibrated is None else calibrated}
+    made = codes.make(**code)
+    if calibrated is None:
+        calibrated = not made.exact and isinstance(made, LinearDecoding)
+    return {**code, "calibrated": calibrated}
+
+
+def _trained_code(model: str, code: dict[str, Any], folder: Path | None) -> str | None:
+    """The trained code that goes by the usual name, where the store has it."""
+    from models.store import Store
+
+    name = f"{model}.{code['name']}-k{code['k']}-r{code.get('n', code['k']) - code['k']}"
+    return name if name in Store(folder).codes.names() else None
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
