@@ -78,6 +78,23 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> "Store":
 
 
 @pytest.fixture(scope="session")
+def trained_store(digits_store: "Store") -> "Store":
+    """The store with two codes trained for digits-mlp: a backup at k = 2 and a learned one."""
+    from training.basis import basis
+    from training.codes import CodePlan, train_code
+
+    base = basis("digits-mlp", digits_store)
+    plans = (
+        CodePlan("backup", 2, epochs=5, student={"hidden": (32,)}),
+        CodePlan("learned", 2, epochs=2),
+    )
+    for plan in plans:
+        made = train_code(plan, base)
+        digits_store.codes.save(made.card, made.programs, made.weights)
+    return digits_store
+
+
+@pytest.fixture(scope="session")
 def digits_program(digits_store: "Store") -> "Program":
     """Its program, uncoded."""
     from models.programs import load_program
