@@ -168,7 +168,7 @@ def train(
     epochs = plan.epochs or usual_epochs(len(learning.images))
     recipe = BaseRecipe(**{"epochs": epochs, **plan.recipe})
     options = {**constants(learning.images), **plan.options}
-    threads = 1 if math.prod(whole.input_shape) <= ONE_THREAD_NUMBERS else None
+    threads = usual_threads(whole.input_shape)
     with seeded(plan.seed), on_threads(threads):
         module = networks.make(plan.network, whole.input_shape, len(whole.classes), **options)
         loss_of, score_of = _objectives(module.to(device), learning, validation, recipe, device)
@@ -239,6 +239,11 @@ def _objectives(
         return right(module, validation, device) / len(validation.images)
 
     return loss_of, score_of
+
+
+def usual_threads(input_shape: tuple[int, ...]) -> int | None:
+    """Of the CPU, for a step on images of this shape; None: as many as torch would take."""
+    return 1 if math.prod(input_shape) <= ONE_THREAD_NUMBERS else None
 
 
 def usual_epochs(count: int) -> int:

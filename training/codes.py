@@ -23,10 +23,10 @@ from models.cards import Metric
 from models.cost import multiply_adds, within
 from models.programs import content_hash, export_program
 from models.trained import CodeCard
-from training.base import device_name, usual_epochs, versions
+from training.base import device_name, usual_epochs, usual_threads, versions
 from training.basis import Basis
 from training.learned import LearnedRecipe, learned_objectives, trained_code
-from training.loop import Fitted, Progress, Recipe, fit, seeded
+from training.loop import Fitted, Progress, Recipe, fit, on_threads, seeded
 from training.measure import Module, measure
 from training.parity import ParityRecipe, parity_models, parity_objectives
 from training.student import OnGroups, StudentRecipe, student_objectives
@@ -97,7 +97,8 @@ def train_code(
     code = planned_code(plan, basis)
     epochs = plan.epochs or usual_epochs(len(basis.learning.images))
     settings = {"epochs": epochs, **plan.recipe}
-    with seeded(plan.seed):
+    threads = usual_threads(basis.card.input_shape)
+    with seeded(plan.seed), on_threads(threads):
         match code:
             case Learned():
                 learnt = _learned(code, basis, LearnedRecipe(**settings), plan.seed, progress)
@@ -131,7 +132,7 @@ def train_code(
         cost=_cost(learnt, basis, shards),
         seed=plan.seed,
         versions=versions(),
-        device=device_name(basis.device, None),
+        device=device_name(basis.device, threads),
         wall_time_s=round(learnt.fitted.wall_time_s, 2),
     )
     return TrainedCode(card, programs, learnt.weights, learnt.code, modules)

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from kofn.cli import app
+from models.store import Store
 
 runner = CliRunner()
 
@@ -30,3 +32,37 @@ def test_an_unknown_model_is_an_error(tmp_path: Path) -> None:
     done = runner.invoke(app, ["models", "show", "nope", "--store", str(tmp_path)])
     assert done.exit_code != 0
     assert "nope" in str(done.exception)
+
+
+def test_a_student_is_trained_and_listed(trained_store: Store) -> None:
+    """The widest that a third of the base's cost allows; a second one does not take its name."""
+    store = ["--store", str(trained_store.root)]
+    train = ["train", "student", "--base", "digits-mlp", "--k", "2", "--cost", "1/3"]
+    done = runner.invoke(app, [*train, "--name", "third", "--epochs", "1", *store, "--json"])
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)
+    assert (card["code"], card["parameters"]) == ("backup", {"k": 2, "n": 3})
+    assert 0.6 < card["cost"] <= 2 / 3
+    listed = json.loads(runner.invoke(app, ["models", "codes", *store, "--json"]).stdout)
+    assert "third" in [card["name"] for card in listed]
+    assert "third" in runner.invoke(app, ["models", "codes", *store]).stdout
+    again = runner.invoke(app, [*train, "--name", "third", "--epochs", "1", *store])
+    assert again.exit_code != 0
+    assert "third" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["parity", "--encoder", "sums"], "sum or mosaic"),
+        (["student", "--cost", "2"], "1/4"),
+        (["learned", "--base", "nope"], "nope"),
+        (["learned", "--loss", "l2"], "mse-base"),
+    ],
+)
+def test_bad_trainings_are_refused(arguments: list[str], says: str, trained_store: Store) -> None:
+    flags = ["--base", "digits-mlp", "--name", "refused", "--store", str(trained_store.root)]
+    done = runner.invoke(app, ["train", arguments[0], *flags, *arguments[1:]])
+    assert done.exit_code != 0
+    assert says in done.output + str(done.exception)
+    assert "refused" not in trained_store.codes.names()
