@@ -166,7 +166,7 @@ def train(
     learning = data.load(plan.dataset, "learning")
     validation = data.load(plan.dataset, "validation")
     epochs = plan.epochs or usual_epochs(len(learning.images))
-    recipe = BaseRecipe(**{"epochs": epochs, **plan.recipe})
+    recipe = BaseRecipe.of({"epochs": epochs, **plan.recipe})
     options = {**constants(learning.images), **plan.options}
     threads = usual_threads(whole.input_shape)
     with seeded(plan.seed), on_threads(threads):

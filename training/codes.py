@@ -101,13 +101,13 @@ def train_code(
     with seeded(plan.seed), on_threads(threads):
         match code:
             case Learned():
-                learnt = _learned(code, basis, LearnedRecipe(**settings), plan.seed, progress)
+                learnt = _learned(code, basis, LearnedRecipe.of(settings), plan.seed, progress)
             case Backup():
-                recipe = StudentRecipe(**settings)
+                recipe = StudentRecipe.of(settings)
                 learnt = _student(code, basis, recipe, plan, progress)
             case _:
                 assert isinstance(code, LinearDecoding)
-                learnt = _parity(code, basis, ParityRecipe(**settings), plan.seed, progress)
+                learnt = _parity(code, basis, ParityRecipe.of(settings), plan.seed, progress)
     modules: dict[str, Module] = {BASE: basis.module, **learnt.modules}
     example = basis.learning.images[: plan.k][None]
     shards = dict(zip(code.roles, learnt.code.encode(example), strict=True))

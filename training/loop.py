@@ -9,10 +9,12 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,26 @@ class Recipe:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     patience: int = 15
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """A recipe from fields by name, as a user gives them.
+
+        Raises:
+            ValueError: no such field, or a value of another kind; says what is accepted.
+        """
+        accepted = {item.name: type(item.default) for item in fields(cls)}
+        for name, value in settings.items():
+            if name not in accepted:
+                near = get_close_matches(name, accepted, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"A recipe has no {name!r}, only {', '.join(accepted)}.{hint}")
+            kind = accepted[name]
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ValueError(
+                    f"Argument {name!r} must be of type {kind.__name__}, not {value!r}."
+                )
+        return cls(**settings)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):

@@ -63,8 +63,16 @@ def parameters(settings: Sequence[str] | None) -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise typer.BadParameter(f"must be NAME=VALUE, not {text!r}.", param_hint="--set")
-        found[name] = yaml.safe_load(value)
+        found[name] = _number(yaml.safe_load(value))
     return found
+
+
+def _number(value: Any) -> Any:
+    """1e-3 too, which YAML takes for a text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _starts_as_number(cell: str) -> bool:

@@ -90,6 +90,11 @@ def test_the_same_seed_gives_the_same_bytes(name: str, base: Basis) -> None:
         ({"code": "learned", "recipe": {"loss": "mse"}}, "mse-base, kl-base, xent-label"),
         ({"code": "backup", "recipe": {"labels": 2.0}}, "'labels' in 0..1"),
         ({"code": "backup", "student": {"network": "vgg"}}, "Unknown network 'vgg'"),
+        ({"recipe": {"learning_rates": 1e-3}}, "no 'learning_rates'.*mean 'learning_rate'"),
+        (
+            {"recipe": {"learning_rate": "fast"}},
+            "'learning_rate' must be of type float, not 'fast'",
+        ),
         ({"recipe": {"epochs": 0}}, "'epochs' must be at least 1"),
     ],
 )

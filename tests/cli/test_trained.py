@@ -1,0 +1,57 @@
+"""Trained codes by `kofn up`: a straggler's answers come from what was trained."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli.conftest import PATIENCE_S, start
+from typer.testing import CliRunner
+
+from kofn.cli import app
+from models.store import Store
+
+runner = CliRunner()
+
+pytestmark = pytest.mark.timeout(120)
+
+LATE = '{"delay": {"law": "constant", "value_ms": 3000}}'
+
+
+@pytest.mark.parametrize("code", ["backup", "learned"])
+def test_a_straggler_s_answers_are_decoded(code: str, trained_store: Store, tmp_path: Path) -> None:
+    """Found by its usual name; own answers stay direct, and nothing is missing."""
+    flags = ("--workers", "3", "--model", "digits-mlp", "--code", code, "--k", "2", "--r", "1")
+    up = start(trained_store.root, tmp_path / "log", *flags)
+    try:
+        late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
+        assert late.exit_code == 0, late.output
+        done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+    finally:
+        status = up.end()
+    assert status == 0
+    assert found["missing"] == 0
+    assert found["decoded"] > 0
+    assert found["direct"] + found["decoded"] == 359
+    if code == "backup":  # the learned one has seen two epochs only
+        assert found["accuracy of decoded"] > 0.6
+
+
+def test_a_code_that_was_not_trained_is_refused(digits_store: Store) -> None:
+    """It ends, and says what is missing."""
+    flags = ["--model", "digits-mlp", "--code", "mosaic", "--k", "2", "--r", "1", "--workers", "3"]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from kofn.cli import main; main()", "up", *flags),
+            *("--port", "0", "--metrics-port", "0", "--store", str(digits_store.root)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "code.checkpoint must name a trained code" in done.stderr
