@@ -25,6 +25,7 @@ from models.programs import content_hash, export_program
 from models.store import Store
 from training.images import constants, varied
 from training.loop import Progress, Recipe, fit, on_threads, seeded
+from training.run import Run
 
 EXAMPLES = 500_000  # how many a run looks at by default: 9 epochs of MNIST
 FEWEST_EPOCHS, MOST_EPOCHS = 8, 60
@@ -85,14 +86,14 @@ def train_base(
     *,
     progress: Callable[[Progress], None] | None = None,
     device: str = "cpu",
-    record: Path | None = None,
+    run: Run | None = None,
     **choices: Any,
 ) -> tuple[nn.Module, Card]:
     """Train a network on a data set.
 
     Args:
         dataset, network, choices: of a `Plan`: epochs, seed, name, options, recipe.
-        progress, device, record: as of `train`.
+        progress, device, run: as of `train`.
 
     Returns:
         The module, in evaluation mode on the CPU, and its card.
@@ -101,7 +102,7 @@ def train_base(
         The errors of `train`.
     """
     plan = Plan(dataset, network, **choices)
-    trained = train(plan, progress=progress, device=device, record=record)
+    trained = train(plan, progress=progress, device=device, run=run)
     return trained.module, trained.card
 
 
@@ -113,7 +114,7 @@ def train_and_store(
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
     device: str = "cpu",
-    record: Path | None = None,
+    run: Run | None = None,
     **choices: Any,
 ) -> Card:
     """Train a network and keep its program, weights and card.
@@ -122,14 +123,14 @@ def train_and_store(
         dataset, network, choices: of a `Plan`: epochs, seed, name, options, recipe.
         store: default the user's own.
         overwrite: let the name stand for the new model.
-        progress, device, record: as of `train`.
+        progress, device, run: as of `train`.
 
     Raises:
         NameTaken: the name has another program.
         The errors of `train`.
     """
     plan = Plan(dataset, network, **choices)
-    trained = train(plan, progress=progress, device=device, record=record)
+    trained = train(plan, progress=progress, device=device, run=run)
     (store or Store()).save(
         trained.card.name,
         trained.archive,
@@ -145,7 +146,7 @@ def train(
     *,
     progress: Callable[[Progress], None] | None = None,
     device: str = "cpu",
-    record: Path | None = None,
+    run: Run | None = None,
 ) -> Trained:
     """Train a network, export it and measure it once on the test set.
 
@@ -153,12 +154,11 @@ def train(
         plan: what to train.
         progress: told where the run stands.
         device: where to train.
-        record: a new file for one JSON object an epoch.
+        run: where every epoch's end is kept, and gone on from.
 
     Raises:
         DataError, DataUnavailable: as of `models.data.load`, or there are no labels.
         ValueError: an unknown network, or a setting out of range.
-        FileExistsError: the record is there already.
     """
     whole = data.load(plan.dataset, "train")
     if not whole.is_labelled:
@@ -180,13 +180,13 @@ def train(
             recipe,
             seed=plan.seed,
             progress=progress,
-            record=record,
+            run=run,
         )
     module.cpu()
     archive = export_program(module, whole.images[:1])
     test = data.load(plan.dataset, "test")
     card = Card(
-        name=plan.name or f"{_stem(plan.dataset)}-{plan.network}",
+        name=default_name(plan),
         hash=content_hash(archive),
         dataset=plan.dataset,
         title=whole.title,
@@ -207,6 +207,11 @@ def train(
         wall_time_s=round(fitted.wall_time_s, 2),
     )
     return Trained(module, archive, card)
+
+
+def default_name(plan: Plan) -> str:
+    """What a base model is called if not told otherwise."""
+    return plan.name or f"{_stem(plan.dataset)}-{plan.network}"
 
 
 def right(module: nn.Module, dataset: DataSet, device: str = "cpu") -> int:

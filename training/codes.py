@@ -7,7 +7,7 @@ and weights out, as the store keeps them. What is learned is said in `training.p
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from training.learned import LearnedRecipe, learned_objectives, trained_code
 from training.loop import Fitted, Progress, Recipe, fit, on_threads, seeded
 from training.measure import Module, measure
 from training.parity import ParityRecipe, parity_models, parity_objectives
+from training.run import Run
 from training.student import OnGroups, StudentRecipe, student_objectives
 
 
@@ -81,15 +82,31 @@ class _Learnt:
     fitted: Fitted
 
 
+class _Telling(TypedDict):
+    """What `fit` tells of itself, and to whom."""
+
+    progress: Callable[[Progress], None] | None
+    run: Run | None
+
+
 def default_name(base: str, plan: CodePlan) -> str:
     """What a trained code is called if not told otherwise."""
     return plan.name or f"{base}.{plan.code}-k{plan.k}-r{plan.r}"
 
 
 def train_code(
-    plan: CodePlan, basis: Basis, *, progress: Callable[[Progress], None] | None = None
+    plan: CodePlan,
+    basis: Basis,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    run: Run | None = None,
 ) -> TrainedCode:
     """Train a code for a base model, and measure it once on the test set.
+
+    Args:
+        plan, basis: what, and for which base model.
+        progress: told where the run stands.
+        run: where every epoch's end is kept, and gone on from.
 
     Raises:
         ValueError: an unknown code, or a setting out of range.
@@ -97,17 +114,18 @@ def train_code(
     code = planned_code(plan, basis)
     epochs = plan.epochs or usual_epochs(len(basis.learning.images))
     settings = {"epochs": epochs, **plan.recipe}
+    telling: _Telling = {"progress": progress, "run": run}
     threads = usual_threads(basis.card.input_shape)
     with seeded(plan.seed), on_threads(threads):
         match code:
             case Learned():
-                learnt = _learned(code, basis, LearnedRecipe.of(settings), plan.seed, progress)
+                learnt = _learned(code, basis, LearnedRecipe.of(settings), plan.seed, telling)
             case Backup():
                 recipe = StudentRecipe.of(settings)
-                learnt = _student(code, basis, recipe, plan, progress)
+                learnt = _student(code, basis, recipe, plan, telling)
             case _:
                 assert isinstance(code, LinearDecoding)
-                learnt = _parity(code, basis, ParityRecipe.of(settings), plan.seed, progress)
+                learnt = _parity(code, basis, ParityRecipe.of(settings), plan.seed, telling)
     modules: dict[str, Module] = {BASE: basis.module, **learnt.modules}
     example = basis.learning.images[: plan.k][None]
     shards = dict(zip(code.roles, learnt.code.encode(example), strict=True))
@@ -190,13 +208,13 @@ def _learned(
     basis: Basis,
     recipe: LearnedRecipe,
     seed: int,
-    progress: Callable[[Progress], None] | None,
+    telling: _Telling,
 ) -> _Learnt:
     shape = (code.k, code.n - code.k, code.query_shape, code.classes, code.encoder)
     coder: Coder = fresh(seed, shape).to(basis.device)
     loss_of, score_of = learned_objectives(basis, code, coder, recipe)
     count = len(basis.learning.images)
-    fitted = fit(coder, loss_of, count, score_of, recipe, seed=seed, progress=progress)
+    fitted = fit(coder, loss_of, count, score_of, recipe, seed=seed, **telling)
     trained = trained_code(code, coder)
     assert trained.weights is not None
     return _Learnt(trained, {}, dict(trained.weights.tensors), recipe, fitted)
@@ -207,12 +225,12 @@ def _parity(
     basis: Basis,
     recipe: ParityRecipe,
     seed: int,
-    progress: Callable[[Progress], None] | None,
+    telling: _Telling,
 ) -> _Learnt:
     models = parity_models(basis, code, warm=recipe.warm)
     loss_of, score_of = parity_objectives(basis, code, models, recipe)
     count = len(basis.learning.images)
-    fitted = fit(models, loss_of, count, score_of, recipe, seed=seed, progress=progress)
+    fitted = fit(models, loss_of, count, score_of, recipe, seed=seed, **telling)
     return _Learnt(code, {role: models[role] for role in models}, {}, recipe, fitted)
 
 
@@ -221,7 +239,7 @@ def _student(
     basis: Basis,
     recipe: StudentRecipe,
     plan: CodePlan,
-    progress: Callable[[Progress], None] | None,
+    telling: _Telling,
 ) -> _Learnt:
     card = basis.card
     constants: dict[str, Any] = {
@@ -233,7 +251,7 @@ def _student(
     student.to(basis.device)
     loss_of, score_of = student_objectives(basis, student, recipe)
     count = len(basis.learning.images)
-    fitted = fit(student, loss_of, count, score_of, recipe, seed=plan.seed, progress=progress)
+    fitted = fit(student, loss_of, count, score_of, recipe, seed=plan.seed, **telling)
     return _Learnt(code, {STUDENT: OnGroups(student, code.k)}, {}, recipe, fitted)
 
 

@@ -6,18 +6,18 @@ on a screen. Scores come from a validation split, never from the test set.
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+from training.run import Run
 
 REPORT_EVERY_S = 0.2  # often enough for a progress bar
 
@@ -131,7 +131,7 @@ def fit(
     *,
     seed: int,
     progress: Callable[[Progress], None] | None = None,
-    record: Path | None = None,
+    run: Run | None = None,
 ) -> Fitted:
     """Train a module in place.
 
@@ -144,35 +144,81 @@ def fit(
         recipe: how long and how fast.
         seed: of the order of the examples.
         progress: told where the run stands.
-        record: a new file for one JSON object an epoch.
+        run: where every epoch's end is kept. One that was broken off goes on after its last whole
+            epoch and comes to the same end, bit for bit.
 
     Raises:
-        FileExistsError: the record is there already; a run never overwrites another's.
         FloatingPointError: the loss is no longer a number.
     """
-    if record is not None:
-        record.touch(exist_ok=False)
+    with nullcontext() if run is None else closing(run):
+        return _fit(module, loss_of, count, score_of, recipe, seed, progress, run)
+
+
+def _fit(
+    module: nn.Module,
+    loss_of: Callable[[Tensor], Tensor],
+    count: int,
+    score_of: Callable[[], float],
+    recipe: Recipe,
+    seed: int,
+    progress: Callable[[Progress], None] | None,
+    run: Run | None,
+) -> Fitted:
     teller = _Teller(recipe, math.ceil(count / recipe.batch_size), progress)
-    generator = torch.Generator().manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
     descent = _Descent(module, loss_of, recipe, teller)
-    best = Fitted(0, -math.inf, 0, 0.0)
     weights = copy.deepcopy(module.state_dict())
-    for epoch in range(1, recipe.epochs + 1):
+    epoch = best_epoch = 0
+    best_score = -math.inf
+    state = None if run is None else run.load()
+    if state is not None:
+        module.load_state_dict(state["module"])
+        descent.load_state_dict(state["descent"])
+        order.set_state(state["order"])
+        _set_random_state(state["random"])
+        weights, teller.before_s = state["weights"], state["elapsed_s"]
+        epoch, best_epoch, best_score = state["epoch"], state["best_epoch"], state["best_score"]
+    while epoch < recipe.epochs and epoch - best_epoch < recipe.patience:
+        epoch += 1
         module.train()
-        loss = descent.epoch(epoch, torch.randperm(count, generator=generator))
+        loss = descent.epoch(epoch, torch.randperm(count, generator=order))
         module.eval()
         score = score_of()
-        if score > best.score:
-            best = Fitted(epoch, score, epoch, 0.0)
+        if score > best_score:
+            best_epoch, best_score = epoch, score
             weights = copy.deepcopy(module.state_dict())
+        if run is not None:
+            state = {
+                "module": module.state_dict(),
+                "descent": descent.state_dict(),
+                "order": order.get_state(),
+                "random": _random_state(),
+                "weights": weights,
+                "elapsed_s": teller.elapsed_s(),
+                "epoch": epoch,
+                "best_epoch": best_epoch,
+                "best_score": best_score,
+            }
+            rate, elapsed_s = descent.learning_rate, round(teller.elapsed_s(), 3)
+            metrics = {"epoch": epoch, "loss": loss, "score": score, "learning_rate": rate}
+            run.save(state, {**metrics, "elapsed_s": elapsed_s})
         teller.score = score
         teller.tell(epoch, teller.steps, loss)
-        if record is not None:
-            _append(record, epoch, loss, score, teller.elapsed_s())
-        if epoch - best.epoch >= recipe.patience:
-            break
     module.load_state_dict(weights)
-    return Fitted(best.epoch, best.score, epoch, teller.elapsed_s())
+    module.eval()
+    return Fitted(best_epoch, best_score, epoch, teller.elapsed_s())
+
+
+def _random_state() -> list[Tensor]:
+    """Of torch's global generators: the CPU's, and those of all CUDA devices."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *devices]
+
+
+def _set_random_state(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states[1:])
 
 
 class _Teller:
@@ -185,11 +231,12 @@ class _Teller:
         self.score: float | None = None  # at the last epoch's end; set by the loop
         self._epochs = recipe.epochs
         self._progress = progress
+        self.before_s = 0.0  # that the run took before it was broken off
         self._start_s = time.monotonic()
         self._told_s = -math.inf  # when the caller last heard
 
     def elapsed_s(self) -> float:
-        return time.monotonic() - self._start_s
+        return self.before_s + time.monotonic() - self._start_s
 
     def step(self, epoch: int, step: int, loss: float) -> None:
         """After every step but the last, which the end of the epoch tells."""
@@ -229,6 +276,23 @@ class _Descent:
             total_steps=recipe.epochs * teller.steps,
         )
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self._schedule.get_last_lr()[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of optimiser and schedule."""
+        return {
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+
     def epoch(self, epoch: int, order: Tensor) -> float:
         """One pass in this order; the mean loss of its examples."""
         total, seen = 0.0, 0
@@ -247,9 +311,3 @@ class _Descent:
                 f"{self._recipe.learning_rate}."
             )
         return total / seen
-
-
-def _append(record: Path, epoch: int, loss: float, score: float, elapsed_s: float) -> None:
-    line = {"epoch": epoch, "loss": loss, "score": score, "elapsed_s": round(elapsed_s, 3)}
-    with record.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")

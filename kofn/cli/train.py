@@ -9,14 +9,19 @@ import typer
 from kofn.cli.output import Json, Settings, StoreFolder, parameters, print_json, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from models.cards import Card
     from models.store import Store
     from training.basis import Basis
     from training.loop import Progress
+    from training.run import Run
 
 app = typer.Typer(help="Train models into the store.", no_args_is_help=True)
+
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Begin anew where a run was broken off; else go on.")
+]
 
 
 @app.callback()
@@ -38,27 +43,35 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
     settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a stored one.")] = False,
-    record: Annotated[Path | None, typer.Option(help="Append each epoch as JSON here.")] = None,
+    fresh: Fresh = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """Train a base model: the network whose answers a cluster serves."""
     from dataclasses import asdict
 
+    from models.folder import NameTaken
     from models.store import Store
+    from training.base import Plan, default_name
 
-    card = train_showing_progress(
-        dataset,
-        network,
-        store=Store(store),
-        name=name,
-        epochs=epochs,
-        seed=seed,
-        device=device,
-        options=parameters(settings),
-        overwrite=overwrite,
-        record=record,
-    )
+    options = parameters(settings)
+    plan = Plan(dataset, network, name=name, options=options, seed=seed, epochs=epochs)
+    called, kept = default_name(plan), Store(store)
+    if called in kept.names() and not overwrite:
+        raise NameTaken(f"Model {called!r} is kept already: choose --name, or --overwrite it.")
+    with _kept_run(kept, called, asdict(plan), fresh=fresh) as run:
+        card = train_showing_progress(
+            dataset,
+            network,
+            store=kept,
+            name=name,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            options=options,
+            overwrite=overwrite,
+            run=run,
+        )
     if as_json:
         print_json(asdict(card))
 
@@ -101,6 +114,7 @@ def parity(  # noqa: PLR0913 - each flag is an argument to typer
     device: Device = "cpu",
     settings: RecipeSettings = None,
     overwrite: Overwrite = False,
+    fresh: Fresh = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -122,6 +136,7 @@ def parity(  # noqa: PLR0913 - each flag is an argument to typer
         device,
         store,
         overwrite=overwrite,
+        fresh=fresh,
         as_json=as_json,
     )
 
@@ -141,6 +156,7 @@ def learned(  # noqa: PLR0913 - each flag is an argument to typer
     device: Device = "cpu",
     settings: RecipeSettings = None,
     overwrite: Overwrite = False,
+    fresh: Fresh = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -160,6 +176,7 @@ def learned(  # noqa: PLR0913 - each flag is an argument to typer
         device,
         store,
         overwrite=overwrite,
+        fresh=fresh,
         as_json=as_json,
     )
 
@@ -183,6 +200,7 @@ def student(  # noqa: PLR0913 - each flag is an argument to typer
     device: Device = "cpu",
     settings: RecipeSettings = None,
     overwrite: Overwrite = False,
+    fresh: Fresh = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -207,6 +225,7 @@ def student(  # noqa: PLR0913 - each flag is an argument to typer
         device,
         store,
         overwrite=overwrite,
+        fresh=fresh,
         as_json=as_json,
     )
 
@@ -239,6 +258,7 @@ def _train_code(
     folder: Path | None,
     *,
     overwrite: bool,
+    fresh: bool,
     as_json: bool,
 ) -> None:
     from dataclasses import asdict
@@ -252,9 +272,11 @@ def _train_code(
     name = default_name(base, wanted)
     if name in store.codes.names() and not overwrite:
         raise NameTaken(f"Trained code {name!r} is kept already: choose --name, or --overwrite it.")
-    with _bar(name) as progress:
-        trained = train_code(wanted, _basis(base, device, folder), progress=progress)
-    store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
+    config = {**asdict(wanted), "base_hash": store.card(base).hash}
+    with _kept_run(store, name, config, fresh=fresh) as run:
+        with _bar(name) as progress:
+            trained = train_code(wanted, _basis(base, device, folder), progress=progress, run=run)
+        store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
     for lost in range(1, wanted.r + 1):
         mark = "" if lost == 1 else f"_{lost}_lost"
         worth = trained.card.metrics[f"lost_only{mark}"]
@@ -265,6 +287,25 @@ def _train_code(
         )
     if as_json:
         print_json(asdict(trained.card))
+
+
+@contextmanager
+def _kept_run(
+    store: "Store", name: str, config: "Mapping[str, Any]", *, fresh: bool
+) -> "Iterator[Run]":
+    """The run of a model's training, beside the models: gone on with where it was broken off."""
+    from training.run import Run
+
+    run = Run(store.root / ".runs" / name, config, fresh=fresh)
+    if run.epoch:
+        words.print(f"going on after epoch {run.epoch}; --fresh would begin anew")
+    try:
+        yield run
+    except KeyboardInterrupt:
+        words.print(f"stopped after epoch {run.epoch}; the same command goes on from there")
+        raise
+    run.finish()
+    words.print(f"metrics of every epoch: {run.folder}")
 
 
 def train_showing_progress(dataset: str, network: str, *, store: "Store", **choices: Any) -> "Card":

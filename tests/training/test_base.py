@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models import data
 from models.data import DataError
@@ -18,6 +19,7 @@ from models.store import NameTaken, Store
 from training.base import Plan, right, train, train_and_store, train_base
 from training.images import constants, varied
 from training.loop import Progress, Recipe, fit, seeded
+from training.run import METRICS, Run
 
 
 @pytest.mark.parametrize("network", ["mlp", "lenet"])
@@ -55,18 +57,19 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_progress_and_record(tmp_path: Path) -> None:
+def test_progress_and_metrics(tmp_path: Path) -> None:
     told: list[Progress] = []
-    record = tmp_path / "run.jsonl"
-    train_base("digits", "mlp", epochs=3, progress=told.append, record=record)
+    run = Run(tmp_path / "run", {"epochs": 3})
+    train_base("digits", "mlp", epochs=3, progress=told.append, run=run)
     assert [p.epoch for p in told if p.done == p.epoch / 3] == [1, 2, 3]
     assert told[-1].eta_s == 0
     assert all(p.eta_s >= 0 and p.elapsed_s > 0 for p in told)
-    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    lines = [json.loads(line) for line in (run.folder / METRICS).read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert lines[2]["score"] == told[-1].score
-    with pytest.raises(FileExistsError):
-        train_base("digits", "mlp", epochs=1, record=record)
+    events = EventAccumulator(str(run.folder)).Reload()
+    assert [event.step for event in events.Scalars("score")] == [1, 2, 3]
+    assert events.Scalars("loss")[2].value == pytest.approx(lines[2]["loss"], rel=1e-6)
 
 
 def fitted(scores: list[float], **settings: Any) -> tuple[torch.nn.Linear, list[torch.Tensor], Any]:
