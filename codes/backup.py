@@ -8,14 +8,14 @@ from torch import Tensor
 
 from codes.base import BASE, Matrix, check_size
 from codes.exact_case import ExactCase, identity_rows
-from codes.linear import LinearDecoding, least_squares
+from codes.linear import LeastSquares
 
 STUDENT = "student"
 
 
 @final
 @dataclass(frozen=True)
-class Backup(LinearDecoding):
+class Backup(LeastSquares):
     """The baseline of every code here, approximate: lost answers are a student's.
 
     Group: q = k queries. Roles: "base" for the queries, "student" for the r others. Threshold: k;
@@ -72,6 +72,3 @@ class Backup(LinearDecoding):
     def _encode(self, queries: Tensor) -> list[Tensor]:
         own = queries.transpose(0, 1).contiguous().unbind(0)
         return [*own, *[queries.contiguous()] * (self.n - self.k)]
-
-    def _decoder(self, slots: tuple[int, ...]) -> Matrix:
-        return least_squares(self.responses[self.rows_of(slots)])

@@ -6,7 +6,7 @@ and call the mathematics of the concrete code. Nothing here knows workers, progr
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from operator import index
 from typing import ClassVar, NoReturn, TypeVar, final
@@ -54,6 +54,7 @@ class Code(ABC):
     Attributes:
         name: in the registry; `summary`: one line; `source`: key into codes/refs.bib or "".
         exact: answers equal the uncoded ones for every program, or only estimate them.
+        slow: encode runs a network, which takes milliseconds, not microseconds.
         k: answers in a coding group.
         n: slots, that is shards sent to distinct workers.
     """
@@ -62,6 +63,7 @@ class Code(ABC):
     summary: ClassVar[str]
     source: ClassVar[str] = ""
     exact: ClassVar[bool]
+    slow: ClassVar[bool] = False
     k: int
     n: int
 
@@ -69,6 +71,11 @@ class Code(ABC):
     def q(self) -> int:
         """Queries in a group: k for codes over queries."""
         return self.k
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether networks of the code's own, if it has any, have learned something."""
+        return True
 
     @property
     @abstractmethod
@@ -303,6 +310,16 @@ def check_size(argument: str, value: int, at_least: int, meaning: str = "") -> N
         raise ValueError(f"Argument '{argument}' must be at least {least}, not {value}.")
     if value > MOST_SLOTS:
         raise ValueError(f"Argument '{argument}' must be at most {MOST_SLOTS}, not {value}.")
+
+
+def check_choice(argument: str, value: str, known: Collection[str]) -> None:
+    """Check a name against those that there are.
+
+    Raises:
+        ValueError: naming argument, what is accepted, and value.
+    """
+    if value not in known:
+        raise ValueError(f"Argument '{argument}' must be one of {', '.join(known)}, not {value!r}.")
 
 
 def _refuse(argument: str, values: tuple[int, ...], limit: int) -> NoReturn:

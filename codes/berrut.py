@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from codes.base import Matrix, Vector, check_size
+from codes.base import Matrix, Vector, check_choice, check_size
 from codes.exact_case import ExactCase
 from codes.linear import LinearCode
 from codes.points import POINTS, SAME, first
@@ -70,9 +70,7 @@ class Berrut(LinearCode):
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
         check_size("n", self.n, self.k, "k")
-        if self.points not in ("auto", *POINTS):
-            known = ", ".join(("auto", *POINTS))
-            raise ValueError(f"Argument 'points' must be one of {known}, not {self.points!r}.")
+        check_choice("points", self.points, ("auto", *POINTS))
 
     @property
     def recovery_threshold(self) -> int:

@@ -30,7 +30,7 @@ from codes.contract_bits import (
     some_queries,
     some_results,
 )
-from codes.linear import MDSCode
+from codes.linear import LeastSquares
 from codes.verify import MOST_SETS, subsets, verify
 
 Check = Callable[[Code], None]
@@ -138,7 +138,7 @@ def check_gain(code: Code) -> None:
             more = code.gain((*slots, slot))
             lost = ~np.isfinite(more) & np.isfinite(gain)
             assert not lost.any(), f"{code!r}: slot {slot} joins {slots}, answers are lost."
-            if isinstance(code, MDSCode):
+            if isinstance(code, LeastSquares):
                 decoded = [j for j in range(code.k) if j not in own_answers(code, (*slots, slot))]
                 grown = more[decoded] > gain[decoded] * (1 + 1e-9)
                 assert not grown.any(), f"{code!r}: slot {slot} joins {slots}, a gain grows."

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codes.base import Code, Vector, check_size
+from codes.base import Code, Vector, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.neural import Coder, Weights, fresh
 
@@ -41,6 +41,7 @@ class Learned(Code):
     summary: ClassVar[str] = "encoder and decoder trained through the served model"
     source: ClassVar[str] = "kosaian2018"
     exact: ClassVar[bool] = False
+    slow: ClassVar[bool] = True
 
     k: int
     n: int
@@ -52,9 +53,7 @@ class Learned(Code):
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
         check_size("n", self.n, self.k, "k")
-        if self.encoder not in ENCODERS:
-            known = ", ".join(ENCODERS)
-            raise ValueError(f"Argument 'encoder' must be one of {known}, not {self.encoder!r}.")
+        check_choice("encoder", self.encoder, ENCODERS)
         shape = tuple(self.query_shape)  # a configuration file has lists
         object.__setattr__(self, "query_shape", shape)
         if len(shape) != 3 or min(shape) < 1:
@@ -63,6 +62,11 @@ class Learned(Code):
             raise ValueError(f"Argument 'classes' must be at least 1, not {self.classes}.")
         if self.weights is not None:
             self._check_weights(self.weights)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has weights."""
+        return self.weights is not None
 
     @property
     def recovery_threshold(self) -> int:
@@ -89,6 +93,14 @@ class Learned(Code):
     def answer_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The one that it was made for."""
         return ((self.classes,),)
+
+    def fresh_coder(self, seed: int) -> Coder:
+        """An untrained coder of this code's sizes, in evaluation mode."""
+        return fresh(seed, self._empty_coder())
+
+    def _empty_coder(self) -> Coder:
+        with torch.device("meta"):
+            return Coder(self.k, self.n - self.k, self.query_shape, self.classes, self.encoder)
 
     def _encode(self, queries: Tensor) -> list[Tensor]:
         if tuple(queries.shape[2:]) != self.query_shape:
@@ -134,9 +146,7 @@ class Learned(Code):
     def _coder(self, device: torch.device) -> Coder:
         known = self._coders.get(device)
         if known is None:
-            known = fresh(
-                0, (self.k, self.n - self.k, self.query_shape, self.classes, self.encoder)
-            )
+            known = self.fresh_coder(seed=0)
             if self.weights is not None:
                 known.load_state_dict(dict(self.weights.tensors))
             self._coders[device] = known.to(device).requires_grad_(False)
@@ -148,9 +158,8 @@ class Learned(Code):
         return {}
 
     def _check_weights(self, weights: Weights) -> None:
-        with torch.device("meta"):
-            coder = Coder(self.k, self.n - self.k, self.query_shape, self.classes, self.encoder)
-        wanted = {name: tuple(tensor.shape) for name, tensor in coder.state_dict().items()}
+        expected = self._empty_coder().state_dict()
+        wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
         given = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
         for name in sorted(wanted.keys() | given.keys()):
             if wanted.get(name) != given.get(name):

@@ -255,32 +255,31 @@ class LinearCode(LinearDecoding):
         return recipe
 
 
-class MDSCode(LinearCode):
-    """A linear code that decodes by least squares: any k slots whose rows are independent.
+class LeastSquares(LinearDecoding):
+    """Decodes by least squares: from any slots whose rows give all answers.
 
-    Fewer slots than k, or dependent ones, give own answers only. Decoders come from a QR
+    Fewer rows than k, or dependent ones, give own answers only. Decoders come from a QR
     factorisation and are checked before they are used.
     """
 
     @final
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
-        return least_squares(self.generator[list(slots)])
+        rows = self.responses[self.rows_of(slots)]
+        decoder = np.full((self.k, len(rows)), np.nan)
+        if len(rows) < self.k:
+            return decoder
+        q, r = np.linalg.qr(rows)
+        try:
+            solved: Matrix = np.linalg.solve(r, q.T)
+        except np.linalg.LinAlgError:  # dependent rows, to the last bit
+            return decoder
+        with np.errstate(all="ignore"):  # nearly dependent rows overflow, and fail the check
+            is_right = np.abs(solved @ rows - np.eye(self.k)).max() <= RESIDUAL_LIMIT
+        return solved if is_right else decoder
 
 
-def least_squares(rows: Float64[np.ndarray, "s k"]) -> Float64[np.ndarray, "k s"]:
-    """The decoder of some rows of responses, or all NaN where they do not give all answers."""
-    count, k = rows.shape
-    decoder = np.full((k, count), np.nan)
-    if count < k:
-        return decoder
-    q, r = np.linalg.qr(rows)
-    try:
-        solved: Matrix = np.linalg.solve(r, q.T)
-    except np.linalg.LinAlgError:  # dependent rows, to the last bit
-        return decoder
-    with np.errstate(all="ignore"):  # nearly dependent rows overflow, and fail the check
-        is_right = np.abs(solved @ rows - np.eye(k)).max() <= RESIDUAL_LIMIT
-    return solved if is_right else decoder
+class MDSCode(LeastSquares, LinearCode):
+    """A linear code that decodes by least squares: any k slots whose rows are independent."""
 
 
 def _recipe(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from codes.base import Matrix, check_size
+from codes.base import Matrix, check_choice, check_size
 from codes.exact_case import ExactCase
-from codes.linear import HALF, LinearDecoding, least_squares
+from codes.linear import HALF, LeastSquares
 from codes.parity import check_weights, ideal_parities, parity_roles, systematic_rows
 
 ANSWERS = ("sum", "each")
@@ -52,7 +52,7 @@ def mosaic(queries: Tensor, turn: int = 0) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Mosaic(LinearDecoding):
+class Mosaic(LeastSquares):
     """Parity models that see all queries of a group, small, in one image; approximate.
 
     Group: q = k images. Roles: "base" for the queries, "parity-i" for the others. Threshold: k.
@@ -85,9 +85,7 @@ class Mosaic(LinearDecoding):
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
         check_size("n", self.n, self.k, "k")
-        if self.answers not in ANSWERS:
-            known = ", ".join(ANSWERS)
-            raise ValueError(f"Argument 'answers' must be one of {known}, not {self.answers!r}.")
+        check_choice("answers", self.answers, ANSWERS)
         check_weights(self.weights, self.k, self.n)
 
     @property
@@ -128,6 +126,3 @@ class Mosaic(LinearDecoding):
             )
         own = queries.transpose(0, 1).contiguous().unbind(0)
         return [*own, *(mosaic(queries, i) for i in range(self.n - self.k))]
-
-    def _decoder(self, slots: tuple[int, ...]) -> Matrix:
-        return least_squares(self.responses[self.rows_of(slots)])

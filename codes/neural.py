@@ -78,7 +78,7 @@ class Coder(nn.Module):
         encoder: "mlp" or "conv".
 
     Source: [kosaian2018]. Deviates: of images with several channels, plane c of the parities is
-    made from plane c of all queries; the published code groups planes across queries.
+    made from plane c of all queries; the published code groups consecutive planes of one image.
     """
 
     def __init__(
@@ -143,15 +143,13 @@ class Weights:
         return f"Weights(hash={self.hash[:12]!r})"
 
 
-def fresh(seed: int, coder: tuple[int, int, tuple[int, ...], int, str]) -> Coder:
-    """An untrained `Coder` of these arguments, in evaluation mode.
+def fresh(seed: int, made: Coder) -> Coder:
+    """An untrained `Coder`, on the CPU and in evaluation mode, from one on the device "meta".
 
-    Drawn as published: linear weights normal with deviation 0.01, convolutions by Xavier; biases
-    are 0. Nothing global is drawn from: threads may do this at once.
+    Weights are drawn as published: linear ones normal with deviation 0.01, convolutions by Xavier.
+    Biases are 0. Nothing global is drawn from: threads may do this at once.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.device("meta"):
-        made = Coder(*coder)
     made.to_empty(device="cpu")
     for layer in made.modules():
         if isinstance(layer, nn.Linear):

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import BASE, Matrix, check_size
+from codes.base import BASE, Matrix, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import MDSCode
 
@@ -56,9 +56,7 @@ def check_weights(weights: str, k: int, n: int) -> None:
     Raises:
         ValueError: naming the argument, what is accepted and the value.
     """
-    if weights not in WEIGHTS:
-        known = ", ".join(WEIGHTS)
-        raise ValueError(f"Argument 'weights' must be one of {known}, not {weights!r}.")
+    check_choice("weights", weights, WEIGHTS)
     most = WEIGHTS[weights][1]
     if n > k + most:
         raise ValueError(

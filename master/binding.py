@@ -15,7 +15,6 @@ import torch
 import codes
 from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
-from codes.learned import Learned
 from codes.neural import Weights
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
 from master.config import Calibration, CodeConfig, DeploymentConfig
@@ -76,7 +75,7 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
     """
     if config.checkpoint is None:
         code = config.make()
-        if set(code.roles) != {BASE} or isinstance(code, Learned):
+        if set(code.roles) != {BASE} or not code.is_trained:
             known = [card.name for card in store.codes.trained_for(base_hash)]
             raise InvalidArgument(
                 f"code.checkpoint must name a trained code: {config.name!r} does nothing without. "
@@ -85,6 +84,7 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
         return code, {}
     try:
         card = store.codes.card(config.checkpoint)
+        archives = {role: store.codes.program(card.name, role) for role in card.programs}
     except UnknownModel as error:
         raise NotFound(str(error)) from error
     except CardError as error:
@@ -107,7 +107,6 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
         code = codes.make(card.code, **card.parameters, **parts)
     except ValueError as error:
         raise FailedPrecondition(f"trained code {card.name!r}: {error}") from error
-    archives = {role: store.codes.program(card.name, role) for role in card.programs}
     for role, archive in archives.items():
         if content_hash(archive) != card.programs[role]:
             raise FailedPrecondition(
@@ -139,7 +138,7 @@ def _check_roles(code: Code, programs: Mapping[str, Program]) -> None:
     except ValueError as error:
         raise InvalidArgument(
             f"code {code.name!r} does not take this model's queries: {error}"
-        ) from (error)
+        ) from error
     for role, width, shard in zip(code.roles, code.widths, shards, strict=True):
         if role not in programs:
             raise InvalidArgument(f"code {code.name!r} needs a program for role {role!r}.")

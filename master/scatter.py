@@ -99,7 +99,7 @@ class CodedBatch:
     def start(self) -> None:
         """Encode and send; returns at once, the rest happens in callbacks."""
         rows = self._stacked_rows()
-        if rows.nbytes > OFF_LOOP_BYTES:
+        if self._coding.code.slow or rows.nbytes > OFF_LOOP_BYTES:
             encoding = self._loop.run_in_executor(_encoders, self._encode, rows)
             encoding.add_done_callback(self._encoded_off_loop)
         else:

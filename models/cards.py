@@ -6,13 +6,14 @@ Says nothing that is not in the record of a run; keeps no weights (`models/store
 import math
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 NORMAL_95 = 1.959963984540054  # quantile of the normal distribution for a 95% interval
 
+T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -107,8 +108,17 @@ def read_card(path: Path) -> Card:
     Raises:
         CardError: not a card; one line a problem, each naming its field.
     """
+    return read_checked(path, _CARD)
+
+
+def read_checked(path: Path, kind: TypeAdapter[T]) -> T:
+    """Read a JSON file of a kind.
+
+    Raises:
+        CardError: it is not of that kind; one line a problem, each naming its field.
+    """
     try:
-        return _CARD.validate_json(path.read_bytes())
+        return kind.validate_json(path.read_bytes())
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()

@@ -36,8 +36,10 @@ def within(
         The options, with the width that was found.
 
     Raises:
-        ValueError: even the narrowest costs more; says how much.
+        ValueError: an unknown network, or even the narrowest costs more; says how much.
     """
+    if network not in WIDTHS:
+        raise ValueError(f"Argument 'network' must be one of {', '.join(WIDTHS)}, not {network!r}.")
     name = WIDTHS[network]
 
     def with_width(step: int) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def put(folder: Path, files: Mapping[str, bytes], mark: str, *, overwrite: bool)
 
 
 def weights_bytes(weights: Mapping[str, Tensor]) -> bytes:
-    """Tensors as a safetensors file."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    """Tensors as a safetensors file; those that share memory are written out each."""
+    return save({name: t.detach().cpu().contiguous().clone() for name, t in weights.items()})
 
 
 def unknown(kind: str, name: str, known: Iterable[str], root: Path) -> UnknownModel:

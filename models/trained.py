@@ -9,13 +9,13 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 from safetensors.torch import load_file
 from torch import Tensor
 
 from models.archive import content_hash
-from models.cards import CardError, Metric
+from models.cards import Metric, read_checked
 from models.folder import NameTaken, checked_name, put, unknown, weights_bytes
 
 CARD, WEIGHTS = "code.json", "code.safetensors"
@@ -58,6 +58,11 @@ class CodeCard:
 
 
 _CARD = TypeAdapter(CodeCard)
+
+
+def usual_name(base: str, code: str, k: int, r: int) -> str:
+    """What a trained code is called if nobody says otherwise."""
+    return f"{base}.{code}-k{k}-r{r}"
 
 
 class TrainedCodes:
@@ -117,15 +122,7 @@ class TrainedCodes:
             UnknownModel: no such name.
             CardError: the file is not a card; names the field.
         """
-        path = self._known(name) / CARD
-        try:
-            return _CARD.validate_json(path.read_bytes())
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-                for problem in error.errors()
-            )
-            raise CardError(f"{path}: {problems}") from error
+        return read_checked(self._known(name) / CARD, _CARD)
 
     def program(self, name: str, role: str) -> bytes:
         """The archive of a role, as it was saved. Whoever loads it vets it.

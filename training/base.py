@@ -25,6 +25,7 @@ from models.programs import content_hash, export_program
 from models.store import Store
 from training.images import constants, varied
 from training.loop import Progress, Recipe, fit, on_threads, seeded
+from training.measure import right
 from training.run import Run
 
 EXAMPLES = 500_000  # how many a run looks at by default: 9 epochs of MNIST
@@ -32,7 +33,6 @@ FEWEST_EPOCHS, MOST_EPOCHS = 8, 60
 # Steps on images of at most so many numbers take a fraction of a millisecond; on a busy machine the
 # threads of such a step wait for each other: 30 s instead of 1 for digits.
 ONE_THREAD_NUMBERS = 256
-SCORED_AT_ONCE = 1000  # images of a forward pass without gradients
 
 
 @dataclass(frozen=True)
@@ -212,17 +212,6 @@ def train(
 def default_name(plan: Plan) -> str:
     """What a base model is called if not told otherwise."""
     return plan.name or f"{_stem(plan.dataset)}-{plan.network}"
-
-
-def right(module: nn.Module, dataset: DataSet, device: str = "cpu") -> int:
-    """How many images a module in evaluation mode puts into their true class."""
-    hits = 0
-    with torch.inference_mode():
-        for first in range(0, len(dataset.images), SCORED_AT_ONCE):
-            chosen = slice(first, first + SCORED_AT_ONCE)
-            answers = module(dataset.images[chosen].to(device)).argmax(1).cpu()
-            hits += int((answers == dataset.labels[chosen]).sum())
-    return hits
 
 
 def _objectives(

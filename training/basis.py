@@ -6,6 +6,7 @@ Every trainer of `training` but the base's own begins here.
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
 
@@ -13,6 +14,7 @@ from models import data, networks
 from models.cards import Card
 from models.data import DataSet
 from models.store import Store
+from training.images import varied
 from training.measure import answers_of
 
 
@@ -49,6 +51,35 @@ class Basis:
     def answers(self) -> Tensor:
         """The base model's answers to the learning images, [m, classes], on the device."""
         return answers_of(self.module, self.learning.images, self.device).to(self.device)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The learning images, on the device."""
+        return self.learning.images.to(self.device)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Their labels, on the device."""
+        return self.learning.labels.to(self.device)
+
+    def lesson(
+        self, chosen: Tensor, shift_pixels: int = 0, flip: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Some learning images and the base model's answers to them.
+
+        Args:
+            chosen: positions, of any shape [*s].
+            shift_pixels, flip: vary the images; the answers are those to the varied ones.
+
+        Returns:
+            [*s, c, h, w] and [*s, classes].
+        """
+        queries, answers = self.images[chosen], self.answers[chosen]
+        if shift_pixels or flip:
+            flat = varied(queries.flatten(0, -4), shift_pixels, flip)
+            with torch.no_grad():
+                queries, answers = flat.view(queries.shape), self.module(flat).view(answers.shape)
+        return queries, answers
 
     @cached_property
     def scale(self) -> Tensor:
@@ -92,8 +123,12 @@ def basis(name: str, store: Store, device: str = "cpu") -> Basis:
 
 
 def permuted_groups(chosen: Tensor, k: int) -> Tensor:
-    """A step's examples, which come in random order, as coding groups; what is left over is not
-    used this time. [b] to [b // k, k]."""
+    """A step's examples, which come in random order, as coding groups, at least one.
+
+    [b] to [b // k, k]; what is left over is not used this time, and fewer than k are repeated.
+    """
+    if len(chosen) < k:
+        chosen = chosen.repeat(-(-k // len(chosen)))
     return chosen[: len(chosen) // k * k].view(-1, k)
 
 

@@ -6,7 +6,7 @@ and weights out, as the store keeps them. What is learned is said in `training.p
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypedDict
 
 from torch import Tensor, nn
@@ -16,16 +16,16 @@ from codes.backup import STUDENT, Backup
 from codes.base import BASE, Code
 from codes.learned import Learned
 from codes.linear import LinearDecoding
-from codes.neural import Coder, fresh
+from codes.neural import Weights
 from codes.parity import Parity
 from models import networks
 from models.cards import Metric
 from models.cost import multiply_adds, within
 from models.programs import content_hash, export_program
-from models.trained import CodeCard
+from models.trained import CodeCard, usual_name
 from training.base import device_name, usual_epochs, usual_threads, versions
 from training.basis import Basis
-from training.learned import LearnedRecipe, learned_objectives, trained_code
+from training.learned import LearnedRecipe, learned_objectives
 from training.loop import Fitted, Progress, Recipe, fit, on_threads, seeded
 from training.measure import Module, measure
 from training.parity import ParityRecipe, parity_models, parity_objectives
@@ -91,7 +91,7 @@ class _Telling(TypedDict):
 
 def default_name(base: str, plan: CodePlan) -> str:
     """What a trained code is called if not told otherwise."""
-    return plan.name or f"{base}.{plan.code}-k{plan.k}-r{plan.r}"
+    return plan.name or usual_name(base, plan.code, plan.k, plan.r)
 
 
 def train_code(
@@ -210,14 +210,12 @@ def _learned(
     seed: int,
     telling: _Telling,
 ) -> _Learnt:
-    shape = (code.k, code.n - code.k, code.query_shape, code.classes, code.encoder)
-    coder: Coder = fresh(seed, shape).to(basis.device)
+    coder = code.fresh_coder(seed).to(basis.device)
     loss_of, score_of = learned_objectives(basis, code, coder, recipe)
     count = len(basis.learning.images)
     fitted = fit(coder, loss_of, count, score_of, recipe, seed=seed, **telling)
-    trained = trained_code(code, coder)
-    assert trained.weights is not None
-    return _Learnt(trained, {}, dict(trained.weights.tensors), recipe, fitted)
+    weights = Weights.of(coder)
+    return _Learnt(replace(code, weights=weights), {}, dict(weights.tensors), recipe, fitted)
 
 
 def _parity(

@@ -5,14 +5,14 @@ pattern of up to r lost slots, parities included.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from codes.base import BASE
+from codes.base import BASE, check_choice
 from codes.learned import Learned
 from codes.neural import Coder, Weights
 from training.basis import Basis, permuted_groups, soft_agreement
@@ -45,10 +45,7 @@ class LearnedRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in LOSSES:
-            raise ValueError(
-                f"Argument 'loss' must be one of {', '.join(LOSSES)}, not {self.loss!r}."
-            )
+        check_choice("loss", self.loss, LOSSES)
 
 
 def patterns(k: int, r: int) -> list[tuple[int, ...]]:
@@ -61,13 +58,11 @@ def learned_objectives(
     basis: Basis, code: Learned, coder: Coder, recipe: LearnedRecipe
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
     """The loss of some training images, and lost-only accuracy on the validation split."""
-    images, labels = basis.learning.images.to(basis.device), basis.learning.labels
-    labels = labels.to(basis.device)
     losses = patterns(code.k, code.n - code.k)
 
     def loss_of(chosen: Tensor) -> Tensor:
-        chosen = permuted_groups(chosen.to(basis.device), code.k)
-        queries, answers = images[chosen], basis.answers[chosen]
+        chosen = permuted_groups(chosen, code.k)
+        queries, answers = basis.lesson(chosen)
         if recipe.shift_pixels or recipe.flip:
             flat = varied(queries.flatten(0, 1), recipe.shift_pixels, recipe.flip)
             queries = flat.view(queries.shape)
@@ -85,19 +80,14 @@ def learned_objectives(
             return mse_loss(given, answers[:, which])
         if recipe.loss == "kl-base":
             return soft_agreement(given, answers[:, which])
-        return cross_entropy(given.flatten(0, 1), labels[chosen][:, which].flatten())
+        return cross_entropy(given.flatten(0, 1), basis.labels[chosen][:, which].flatten())
 
     def score_of() -> float:
-        trained = trained_code(code, coder)
+        trained = replace(code, weights=Weights.of(coder))
         modules = {BASE: basis.module}
         return measure(trained, modules, basis.validation, device=basis.device).lost_only.value
 
     return loss_of, score_of
-
-
-def trained_code(code: Learned, coder: Coder) -> Learned:
-    """The code with the coder's weights."""
-    return Learned(code.k, code.n, code.encoder, code.query_shape, code.classes, Weights.of(coder))
 
 
 def _lost(coder: Coder, results: Tensor, lost: tuple[int, ...], k: int) -> tuple[Tensor, list[int]]:

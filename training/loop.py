@@ -150,20 +150,6 @@ def fit(
     Raises:
         FloatingPointError: the loss is no longer a number.
     """
-    with nullcontext() if run is None else closing(run):
-        return _fit(module, loss_of, count, score_of, recipe, seed, progress, run)
-
-
-def _fit(
-    module: nn.Module,
-    loss_of: Callable[[Tensor], Tensor],
-    count: int,
-    score_of: Callable[[], float],
-    recipe: Recipe,
-    seed: int,
-    progress: Callable[[Progress], None] | None,
-    run: Run | None,
-) -> Fitted:
     teller = _Teller(recipe, math.ceil(count / recipe.batch_size), progress)
     order = torch.Generator().manual_seed(seed)
     descent = _Descent(module, loss_of, recipe, teller)
@@ -178,32 +164,33 @@ def _fit(
         _set_random_state(state["random"])
         weights, teller.before_s = state["weights"], state["elapsed_s"]
         epoch, best_epoch, best_score = state["epoch"], state["best_epoch"], state["best_score"]
-    while epoch < recipe.epochs and epoch - best_epoch < recipe.patience:
-        epoch += 1
-        module.train()
-        loss = descent.epoch(epoch, torch.randperm(count, generator=order))
-        module.eval()
-        score = score_of()
-        if score > best_score:
-            best_epoch, best_score = epoch, score
-            weights = copy.deepcopy(module.state_dict())
-        if run is not None:
-            state = {
-                "module": module.state_dict(),
-                "descent": descent.state_dict(),
-                "order": order.get_state(),
-                "random": _random_state(),
-                "weights": weights,
-                "elapsed_s": teller.elapsed_s(),
-                "epoch": epoch,
-                "best_epoch": best_epoch,
-                "best_score": best_score,
-            }
-            rate, elapsed_s = descent.learning_rate, round(teller.elapsed_s(), 3)
-            metrics = {"epoch": epoch, "loss": loss, "score": score, "learning_rate": rate}
-            run.save(state, {**metrics, "elapsed_s": elapsed_s})
-        teller.score = score
-        teller.tell(epoch, teller.steps, loss)
+    with nullcontext() if run is None else closing(run):
+        while epoch < recipe.epochs and epoch - best_epoch < recipe.patience:
+            epoch += 1
+            module.train()
+            loss = descent.epoch(epoch, torch.randperm(count, generator=order))
+            module.eval()
+            score = score_of()
+            if score > best_score:
+                best_epoch, best_score = epoch, score
+                weights = copy.deepcopy(module.state_dict())
+            if run is not None:
+                state = {
+                    "module": module.state_dict(),
+                    "descent": descent.state_dict(),
+                    "order": order.get_state(),
+                    "random": _random_state(),
+                    "weights": weights,
+                    "elapsed_s": teller.elapsed_s(),
+                    "epoch": epoch,
+                    "best_epoch": best_epoch,
+                    "best_score": best_score,
+                }
+                rate, elapsed_s = descent.learning_rate, round(teller.elapsed_s(), 3)
+                metrics = {"epoch": epoch, "loss": loss, "score": score, "learning_rate": rate}
+                run.save(state, {**metrics, "elapsed_s": elapsed_s})
+            teller.score = score
+            teller.tell(epoch, teller.steps, loss)
     module.load_state_dict(weights)
     module.eval()
     return Fitted(best_epoch, best_score, epoch, teller.elapsed_s())

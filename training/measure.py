@@ -1,7 +1,7 @@
 """What a code is worth on a data set: clean, lost-only and agreement, by its own encode and decode.
 
 Runs the very code object that serves, with modules in place of workers. Draws nothing and trains
-nothing. Terms: `docs`' metrics; lost-only is over the queries whose own slot did not respond.
+nothing. Lost-only is over the queries whose own slot did not respond.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,19 +26,16 @@ class Worth:
     """Accuracies of one code at one number of lost slots.
 
     Attributes:
-        lost: slots that do not respond.
         clean: of the base model's own answers.
         lost_only: of the decoded answers to queries whose own slot is lost, over all sets of
-            lost slots together.
+            lost slots together; with more than one lost a query counts once a set, and the
+            interval is then too narrow.
         agreement: share of those with the base model's top class.
-        worst: lost_only of the worst set of lost slots.
     """
 
-    lost: int
     clean: Metric
     lost_only: Metric
     agreement: Metric
-    worst: Metric
 
 
 def answers_of(module: Module, rows: Tensor, device: str = "cpu") -> Tensor:
@@ -46,6 +43,11 @@ def answers_of(module: Module, rows: Tensor, device: str = "cpu") -> Tensor:
     with torch.inference_mode():
         pieces = [module(piece.to(device)).cpu() for piece in torch.split(rows, AT_ONCE)]
     return torch.cat(pieces)
+
+
+def right(module: Module, dataset: DataSet, device: str = "cpu") -> int:
+    """How many images a module in evaluation mode puts into their true class."""
+    return int((answers_of(module, dataset.images, device).argmax(1) == dataset.labels).sum())
 
 
 def groups_of(count: int, k: int, seed: int) -> Tensor:
@@ -65,8 +67,7 @@ def measure(
 ) -> Worth:
     """Lose slots of every coding group of a data set, decode, and compare with the labels.
 
-    An answer that the responders do not give counts as a uniform guess: as wrong as a share of
-    1 / classes is right, rounded down.
+    An answer that the responders do not give counts as a uniform guess: 1 / classes of them right.
 
     Args:
         code: systematic, or every query is decoded.
@@ -86,7 +87,7 @@ def measure(
         else answers_of(modules[role], shards[slot], device)
         for slot, role in enumerate(code.roles)
     ]  # fmt: skip
-    count, right, agreeing, worst = 0, 0, 0, (1.0, 0, 1)
+    count = correct = agreeing = 0
     for slots in _responders(code, lost, seed):
         missing = [j for j, own in enumerate(code.own_slots) if not set(own) & set(slots)]
         gain = code.gain(slots)
@@ -97,16 +98,12 @@ def measure(
             answers = code.decode([results[slot] for slot in slots], slots, decodable).argmax(-1)
             hits += int((answers == labels[:, decodable]).sum())
             same += int((answers == top[:, decodable]).sum())
-        asked = len(groups) * len(missing)
-        if asked and hits / asked < worst[0]:
-            worst = (hits / asked, hits, asked)
-        count, right, agreeing = count + asked, right + hits, agreeing + same
+        count += len(groups) * len(missing)
+        correct, agreeing = correct + hits, agreeing + same
     return Worth(
-        lost=lost,
         clean=proportion(int((truth.argmax(-1) == dataset.labels).sum()), len(truth)),
-        lost_only=proportion(right, max(count, 1)),
+        lost_only=proportion(correct, max(count, 1)),
         agreement=proportion(agreeing, max(count, 1)),
-        worst=proportion(worst[1] if count else right, worst[2]),
     )
 
 

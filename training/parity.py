@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from codes.base import BASE
+from codes.base import BASE, check_choice
 from codes.linear import LinearDecoding
 from training.basis import Basis, permuted_groups, soft_agreement
-from training.images import varied
 from training.loop import Recipe
 from training.measure import measure
 
@@ -39,10 +38,7 @@ class ParityRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in LOSSES:
-            raise ValueError(
-                f"Argument 'loss' must be one of {', '.join(LOSSES)}, not {self.loss!r}."
-            )
+        check_choice("loss", self.loss, LOSSES)
 
 
 class Rows(nn.Module):
@@ -75,7 +71,6 @@ def parity_objectives(
     basis: Basis, code: LinearDecoding, models: nn.ModuleDict, recipe: ParityRecipe
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
     """The loss of some training images, and lost-only accuracy on the validation split."""
-    images, scale = basis.learning.images.to(basis.device), basis.scale
     targets = {
         slot: torch.from_numpy(code.responses[code.rows_of([slot])]).float().to(basis.device)
         for slot in range(code.n)
@@ -83,20 +78,15 @@ def parity_objectives(
     }
 
     def loss_of(chosen: Tensor) -> Tensor:
-        chosen = permuted_groups(chosen.to(basis.device), code.k)
-        queries, answers = images[chosen], basis.answers[chosen]
-        if recipe.shift_pixels or recipe.flip:
-            flat = varied(queries.flatten(0, 1), recipe.shift_pixels, recipe.flip)
-            queries = flat.view(queries.shape)
-            with torch.no_grad():
-                answers = basis.module(flat).view(answers.shape)
+        chosen = permuted_groups(chosen, code.k)
+        queries, answers = basis.lesson(chosen, recipe.shift_pixels, recipe.flip)
         shards = code.encode(queries)
         loss = torch.zeros((), device=basis.device)
         for slot, response in targets.items():
             result = models[code.roles[slot]](shards[slot])
             result = result if code.widths[slot] else result[:, None]
             wanted = torch.einsum("mk,gkc->gmc", response, answers)
-            spread = response.norm(dim=1)[:, None] * scale  # of a sum of independent answers
+            spread = response.norm(dim=1)[:, None] * basis.scale  # of a sum of independent answers
             loss = loss + mse_loss(result / spread, wanted / spread)
             if recipe.loss == "decoded":
                 loss = loss + _divergence(result - wanted, response, answers)

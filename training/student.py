@@ -7,14 +7,12 @@ probabilities beside the labels.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from training.basis import Basis
-from training.images import varied
 from training.loop import Recipe
-from training.measure import answers_of
+from training.measure import right
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,9 @@ def student_objectives(
     basis: Basis, student: nn.Module, recipe: StudentRecipe
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
     """The loss of some training images, and the accuracy on the validation split."""
-    images, labels = basis.learning.images.to(basis.device), basis.learning.labels
-    labels = labels.to(basis.device)
 
     def loss_of(chosen: Tensor) -> Tensor:
-        chosen = chosen.to(basis.device)
-        queries, answers = images[chosen], basis.answers[chosen]
-        if recipe.shift_pixels or recipe.flip:
-            queries = varied(queries, recipe.shift_pixels, recipe.flip)
-            with torch.no_grad():
-                answers = basis.module(queries)
+        queries, answers = basis.lesson(chosen, recipe.shift_pixels, recipe.flip)
         given = student(queries)
         t = recipe.temperature
         soft = kl_div(
@@ -78,10 +69,9 @@ def student_objectives(
             log_target=True,
         )
         loss = (1 - recipe.labels) * t * t * soft
-        return loss + recipe.labels * cross_entropy(given, labels[chosen])
+        return loss + recipe.labels * cross_entropy(given, basis.labels[chosen])
 
     def score_of() -> float:
-        given = answers_of(student, basis.validation.images, basis.device)
-        return float((given.argmax(-1) == basis.validation.labels).float().mean())
+        return right(student, basis.validation, basis.device) / len(basis.validation.images)
 
     return loss_of, score_of

@@ -24,58 +24,6 @@ Fresh = Annotated[
 ]
 
 
-@app.callback()
-def _group() -> None:
-    """Train models into the store."""
-
-
-@app.command()
-def base(  # noqa: PLR0913 - each flag is an argument to typer
-    dataset: Annotated[
-        str, typer.Option(help="digits, mnist, fashion-mnist, cifar10, or files of your own.")
-    ] = "digits",
-    network: Annotated[str, typer.Option(help="mlp, lenet or resnet18.")] = "mlp",
-    name: Annotated[
-        str | None, typer.Option(help="In the store; default: DATASET-NETWORK.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
-    settings: Settings = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a stored one.")] = False,
-    fresh: Fresh = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Train a base model: the network whose answers a cluster serves."""
-    from dataclasses import asdict
-
-    from models.folder import NameTaken
-    from models.store import Store
-    from training.base import Plan, default_name
-
-    options = parameters(settings)
-    plan = Plan(dataset, network, name=name, options=options, seed=seed, epochs=epochs)
-    called, kept = default_name(plan), Store(store)
-    if called in kept.names() and not overwrite:
-        raise NameTaken(f"Model {called!r} is kept already: choose --name, or --overwrite it.")
-    with _kept_run(kept, called, asdict(plan), fresh=fresh) as run:
-        card = train_showing_progress(
-            dataset,
-            network,
-            store=kept,
-            name=name,
-            epochs=epochs,
-            seed=seed,
-            device=device,
-            options=options,
-            overwrite=overwrite,
-            run=run,
-        )
-    if as_json:
-        print_json(asdict(card))
-
-
 Base = Annotated[str, typer.Option("--base", help="Model of the store to train for.")]
 K = Annotated[int, typer.Option("--k", min=1, help="Queries a group.")]
 R = Annotated[int, typer.Option("--r", min=1, help="Extra slots a group.")]
@@ -92,6 +40,60 @@ RecipeSettings = Annotated[
         "--set", metavar="NAME=VALUE", help="Of the recipe: learning_rate=1e-3, shift_pixels=1, ..."
     ),
 ]
+
+
+@app.callback()
+def _group() -> None:
+    """Train models into the store."""
+
+
+@app.command()
+def base(  # noqa: PLR0913 - each flag is an argument to typer
+    dataset: Annotated[
+        str, typer.Option(help="digits, mnist, fashion-mnist, cifar10, or files of your own.")
+    ] = "digits",
+    network: Annotated[str, typer.Option(help="mlp, lenet or resnet18.")] = "mlp",
+    name: Annotated[
+        str | None, typer.Option(help="In the store; default: DATASET-NETWORK.")
+    ] = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    fresh: Fresh = False,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Train a base model: the network whose answers a cluster serves."""
+    from dataclasses import asdict
+
+    from models.folder import NameTaken
+    from models.store import Store
+    from training.base import Plan, default_name
+
+    choices: dict[str, Any] = {
+        "name": name,
+        "options": parameters(settings),
+        "seed": seed,
+        "epochs": epochs,
+    }
+    plan = Plan(dataset, network, **choices)
+    called, kept = default_name(plan), Store(store)
+    if called in kept.names() and not overwrite:
+        raise NameTaken(f"Model {called!r} is kept already: choose --name, or --overwrite it.")
+    with _kept_run(kept, called, asdict(plan), fresh=fresh) as run:
+        card = train_showing_progress(
+            dataset,
+            network,
+            store=kept,
+            device=device,
+            overwrite=overwrite,
+            run=run,
+            **choices,
+        )
+    if as_json:
+        print_json(asdict(card))
 
 
 @app.command()

@@ -184,8 +184,10 @@ def _code(
 def _trained_code(model: str, code: dict[str, Any], folder: Path | None) -> str | None:
     """The trained code that goes by the usual name, where the store has it."""
     from models.store import Store
+    from models.trained import usual_name
 
-    name = f"{model}.{code['name']}-k{code['k']}-r{code.get('n', code['k']) - code['k']}"
+    r = code.get("n", code["k"]) - code["k"]
+    name = usual_name(model, code["name"], code["k"], r)
     return name if name in Store(folder).codes.names() else None
 
 

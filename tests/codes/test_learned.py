@@ -6,7 +6,7 @@ from torch import nn
 
 from codes.contract_bits import noise
 from codes.learned import Learned
-from codes.neural import Coder, ConvEncoder, MlpEncoder, Weights, fresh
+from codes.neural import Coder, ConvEncoder, MlpEncoder, Weights
 
 
 def test_networks_are_of_the_published_sizes() -> None:
@@ -20,7 +20,7 @@ def test_networks_are_of_the_published_sizes() -> None:
 
 
 def test_the_receptive_field_is_35_pixels() -> None:
-    encoder = fresh(0, (1, 1, (1, 61, 61), 2, "conv")).encoder
+    encoder = Learned(1, 2, "conv", (1, 61, 61), 2).fresh_coder(0).encoder
     image = noise(1, 1, 61, 61).requires_grad_()
     encoder(image)[0, 0, 30, 30].backward()
     assert image.grad is not None
@@ -30,7 +30,7 @@ def test_the_receptive_field_is_35_pixels() -> None:
 
 @pytest.mark.parametrize("encoder", ["mlp", "conv"])
 def test_a_channel_of_a_parity_comes_from_that_channel_of_all_queries(encoder: str) -> None:
-    coder = fresh(1, (2, 1, (3, 6, 6), 4, encoder))
+    coder = Learned(2, 3, encoder, (3, 6, 6), 4).fresh_coder(1)
     queries = noise(2, 2, 3, 6, 6)
     before = coder.encode(queries)
     changed = queries.clone()
@@ -43,7 +43,7 @@ def test_a_channel_of_a_parity_comes_from_that_channel_of_all_queries(encoder: s
 
 
 def test_lost_slots_are_zeros_to_the_decoder() -> None:
-    coder = fresh(2, (2, 1, (1, 4, 4), 3, "mlp"))
+    coder = Learned(2, 3, "mlp", (1, 4, 4), 3).fresh_coder(2)
     code = Learned(2, 3, "mlp", (1, 4, 4), 3, Weights.of(coder))
     own, parity = noise(5, 3, seed=1), noise(5, 3, seed=2)
     decoded = code.decode([own, parity], [0, 2])
@@ -53,7 +53,7 @@ def test_lost_slots_are_zeros_to_the_decoder() -> None:
 
 
 def test_serving_encodes_as_training_does() -> None:
-    coder = fresh(3, (3, 2, (1, 5, 5), 4, "conv"))
+    coder = Learned(3, 5, "conv", (1, 5, 5), 4).fresh_coder(3)
     code = Learned(3, 5, "conv", (1, 5, 5), 4, Weights.of(coder))
     queries = noise(2, 3, 1, 5, 5)
     shards = code.encode(queries)
@@ -61,7 +61,7 @@ def test_serving_encodes_as_training_does() -> None:
 
 
 def test_weights_of_another_shape_are_refused_by_name() -> None:
-    weights = Weights.of(fresh(0, (2, 1, (1, 4, 4), 3, "mlp")))
+    weights = Weights.of(Learned(2, 3, "mlp", (1, 4, 4), 3).fresh_coder(0))
     with pytest.raises(ValueError, match=r"'decoder.0.bias' of shape \(12,\) for k = 2, n = 4"):
         Learned(2, 4, "mlp", (1, 4, 4), 3, weights)
     assert Learned(2, 3, "mlp", (1, 4, 4), 3, weights) == Learned(

@@ -32,3 +32,10 @@ def test_the_widest_within_a_budget(network: str) -> None:
     assert multiply_adds(make(network, shape, 10, **found), shape) <= budget
     with pytest.raises(ValueError, match="multiply-adds, more than 10"):
         within(10, network, shape, 10, **options)
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="'network' must be one of lenet, resnet18, mlp, not 'vgg'"
+    ):
+        within(1e6, "vgg", (1, 16, 16), 10)

@@ -147,3 +147,10 @@ def test_the_interval_is_wilsons(hits: int, count: int) -> None:
     for wrong in ((-1, 3), (4, 3), (0, 0)):
         with pytest.raises(ValueError, match="hits"):
             wilson(*wrong)
+
+
+def test_weights_that_share_memory_are_kept(store: Store, archives: tuple[bytes, bytes]) -> None:
+    shared = torch.arange(4.0)
+    archive = archives[0]
+    store.save("tiny", archive, card(archive), weights={"a": shared, "b": shared})
+    assert torch.equal(store.weights("tiny")["b"], shared)

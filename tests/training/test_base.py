@@ -16,9 +16,10 @@ from models.data import DataError
 from models.networks import make
 from models.programs import load_program
 from models.store import NameTaken, Store
-from training.base import Plan, right, train, train_and_store, train_base
+from training.base import Plan, train, train_and_store, train_base
 from training.images import constants, varied
 from training.loop import Progress, Recipe, fit, seeded
+from training.measure import right
 from training.run import METRICS, Run
 
 

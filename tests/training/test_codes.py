@@ -130,3 +130,10 @@ def test_the_widest_student_keeps_to_its_share(base: Basis) -> None:
     )
     with pytest.raises(ValueError, match="narrowest lenet costs"):
         student_within(base, 0.01, "lenet")
+
+
+def test_groups_larger_than_the_last_step_are_trained(base: Basis) -> None:
+    """1293 images in steps of 128 leave 13, and a group is of 20."""
+    assert len(base.learning.images) % 128 < 20
+    made = train_code(CodePlan("parity", 20, epochs=1), base)
+    assert made.card.parameters["k"] == 20
