@@ -24,8 +24,9 @@ from models.data import DataSet
 from models.programs import content_hash, export_program
 from models.store import Store
 from training.images import constants, varied
-from training.loop import Progress, Recipe, fit, on_threads, seeded
+from training.loop import Progress, fit, on_threads, seeded
 from training.measure import right
+from training.recipe import Recipe
 from training.run import Run
 
 EXAMPLES = 500_000  # how many a run looks at by default: 9 epochs of MNIST
@@ -200,7 +201,12 @@ def train(
             "test_accuracy": proportion(right(module, test), len(test.images)),
             "validation_accuracy": proportion(right(module, validation), len(validation.images)),
         },
-        recipe={**asdict(recipe), "epochs_run": fitted.epochs, "best_epoch": fitted.epoch},
+        recipe={
+            **asdict(recipe),
+            "epochs_run": fitted.epochs,
+            "best_epoch": fitted.epoch,
+            "precision": fitted.precision,
+        },
         seed=plan.seed,
         versions=versions(),
         device=device_name(device, threads),
@@ -227,7 +233,7 @@ def _objectives(
     def loss_of(chosen: Tensor) -> Tensor:
         chosen = chosen.to(device)
         seen = varied(images[chosen], recipe.shift_pixels, recipe.flip)
-        return cross_entropy(module(seen), labels[chosen])
+        return cross_entropy(module(seen).float(), labels[chosen])
 
     def score_of() -> float:
         return right(module, validation, device) / len(validation.images)

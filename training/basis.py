@@ -14,6 +14,7 @@ from models import data, networks
 from models.cards import Card
 from models.data import DataSet
 from models.store import Store
+from training.descent import lay_out
 from training.images import varied
 from training.measure import answers_of
 
@@ -78,7 +79,10 @@ class Basis:
         if shift_pixels or flip:
             flat = varied(queries.flatten(0, -4), shift_pixels, flip)
             with torch.no_grad():
-                queries, answers = flat.view(queries.shape), self.module(flat).view(answers.shape)
+                queries, answers = (
+                    flat.view(queries.shape),
+                    self.module(flat).float().view(answers.shape),
+                )
         return queries, answers
 
     @cached_property
@@ -119,7 +123,8 @@ def basis(name: str, store: Store, device: str = "cpu") -> Basis:
         raise data.DataError(f"Model {name!r} names no data set to learn from.")
     module = networks.make(card.network, card.input_shape, len(card.classes), **card.options)
     module.load_state_dict(store.weights(name))
-    return Basis(card, module.to(device).eval().requires_grad_(False), device)
+    module.to(device).eval().requires_grad_(False)
+    return Basis(card, lay_out(module, torch.channels_last), device)
 
 
 def permuted_groups(chosen: Tensor, k: int) -> Tensor:

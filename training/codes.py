@@ -26,9 +26,10 @@ from models.trained import CodeCard, usual_name
 from training.base import device_name, usual_epochs, usual_threads, versions
 from training.basis import Basis
 from training.learned import LearnedRecipe, learned_objectives
-from training.loop import Fitted, Progress, Recipe, fit, on_threads, seeded
+from training.loop import Fitted, Progress, fit, on_threads, seeded
 from training.measure import Module, measure
 from training.parity import ParityRecipe, parity_models, parity_objectives
+from training.recipe import Recipe
 from training.run import Run
 from training.student import OnGroups, StudentRecipe, student_objectives
 
@@ -145,6 +146,7 @@ def train_code(
             **asdict(learnt.recipe),
             "epochs_run": learnt.fitted.epochs,
             "best_epoch": learnt.fitted.epoch,
+            "precision": learnt.fitted.precision,
             "student": dict(plan.student),
         },
         cost=_cost(learnt, basis, shards),

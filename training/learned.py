@@ -17,8 +17,8 @@ from codes.learned import Learned
 from codes.neural import Coder, Weights
 from training.basis import Basis, permuted_groups, soft_agreement
 from training.images import varied
-from training.loop import Recipe
 from training.measure import measure
+from training.recipe import Recipe
 
 LOSSES = ("mse-base", "kl-base", "xent-label")
 MOST_PATTERNS = 8  # of lost slots in one step; more are drawn from by chance
@@ -74,7 +74,7 @@ def learned_objectives(
             drawn = torch.randperm(len(losses))[:MOST_PATTERNS].tolist()
             tried = [losses[i] for i in drawn]
         parts = [_lost(coder, results, lost, code.k) for lost in tried]
-        given = torch.cat([answer for answer, _ in parts], 1)
+        given = torch.cat([answer for answer, _ in parts], 1).float()
         which = [j for _, own in parts for j in own]
         if recipe.loss == "mse-base":
             return mse_loss(given, answers[:, which])

@@ -14,8 +14,8 @@ from torch.nn.functional import mse_loss
 from codes.base import BASE, check_choice
 from codes.linear import LinearDecoding
 from training.basis import Basis, permuted_groups, soft_agreement
-from training.loop import Recipe
 from training.measure import measure
+from training.recipe import Recipe
 
 LOSSES = ("mse", "decoded")
 
@@ -83,7 +83,7 @@ def parity_objectives(
         shards = code.encode(queries)
         loss = torch.zeros((), device=basis.device)
         for slot, response in targets.items():
-            result = models[code.roles[slot]](shards[slot])
+            result = models[code.roles[slot]](shards[slot]).float()
             result = result if code.widths[slot] else result[:, None]
             wanted = torch.einsum("mk,gkc->gmc", response, answers)
             spread = response.norm(dim=1)[:, None] * basis.scale  # of a sum of independent answers

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from training.basis import Basis
-from training.loop import Recipe
 from training.measure import right
+from training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def student_objectives(
 
     def loss_of(chosen: Tensor) -> Tensor:
         queries, answers = basis.lesson(chosen, recipe.shift_pixels, recipe.flip)
-        given = student(queries)
+        given = student(queries).float()
         t = recipe.temperature
         soft = kl_div(
             (given / t).log_softmax(-1),

@@ -18,8 +18,9 @@ from models.programs import load_program
 from models.store import NameTaken, Store
 from training.base import Plan, train, train_and_store, train_base
 from training.images import constants, varied
-from training.loop import Progress, Recipe, fit, seeded
+from training.loop import Progress, fit, seeded
 from training.measure import right
+from training.recipe import Recipe
 from training.run import METRICS, Run
 
 
