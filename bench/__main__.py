@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -135,6 +136,54 @@ def throughput(
             *(f"{100 * row[f'{who}_cpu']:.0f} %" for who in ("master", "worker", "client")),
         )
     Console().print(table)
+
+
+@app.command()
+def tables(
+    table: Annotated[str, typer.Argument(help="A file of bench/tables, such as learned-codes.")],
+    rows: Annotated[
+        str, typer.Option(help="Only rows whose name matches: 'fashion-lenet.backup*'.")
+    ] = "*",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="At most so many for every training.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    store: Annotated[
+        Path | None,
+        typer.Option(help="For the models that are trained; default: beside the user's own."),
+    ] = None,
+    again: Annotated[bool, typer.Option(help="Rows that have records, too.")] = False,
+    save: Annotated[bool, typer.Option(help="Append the records to bench/results.")] = True,
+) -> None:
+    """Train and measure every row of a table that has no record yet; each is kept at once."""
+    from bench.cells import published_for, read_table, rows_of
+    from bench.trainings import failed, run_row
+    from kofn.cli.bar import training_bar
+    from models.store import Store
+
+    described = read_table(table)
+    kept = Store(store or Store().root / ".bench")
+    console = Console(stderr=True, highlight=False)
+    known = {(record["row"], json.dumps(record["spec"])) for record in records.read(table)}
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    command = f"python -m bench tables {table}"
+    wanted = rows_of(described, rows, epochs)
+    for count, row in enumerate(wanted, start=1):
+        if not again and (row.name, json.dumps(row.spec)) in known:
+            continue
+        try:
+            found = list(run_row(row, kept, published_for(described, row), training_bar, device))
+        except Exception as error:  # noqa: BLE001 - a failed row is a record, and others go on
+            found = [failed(row, error)]
+        whole = [{"table": table, **record, "run": run, "command": command} for record in found]
+        if save:
+            records.append(table, whole)
+        for record in whole:
+            says = record.get("error") or (
+                f"{record['decoder']}, {record['lost']} lost: {record['lost_only']:.4f}, "
+                f"clean {record['clean']:.4f}, {record['seconds']:.0f} s"
+            )
+            console.print(f"{count}/{len(wanted)} {record['row']}: {says}")
 
 
 if __name__ == "__main__":

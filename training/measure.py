@@ -21,21 +21,31 @@ MOST_SETS = 60  # of lost slots that are tried; a seeded sample of more
 Module = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Worth:
     """Accuracies of one code at one number of lost slots.
 
+    With more than one slot lost a query counts once a set of lost slots, and the intervals are
+    then too narrow.
+
     Attributes:
         clean: of the base model's own answers.
-        lost_only: of the decoded answers to queries whose own slot is lost, over all sets of
-            lost slots together; with more than one lost a query counts once a set, and the
-            interval is then too narrow.
+        overall: of all answers, own and decoded, over all sets of lost slots together.
+        lost_only: of the decoded answers to queries whose own slot is lost.
+        worst: the same for the set of lost slots for which it is lowest.
         agreement: share of those with the base model's top class.
+        groups: coding groups that lost slots.
+        by_query: float32 [m], per image: in what share of the sets that lost its own slot the
+            decoded answer was right; NaN for images that were left over from the last group.
     """
 
     clean: Metric
+    overall: Metric
     lost_only: Metric
+    worst: Metric
     agreement: Metric
+    groups: int
+    by_query: Tensor
 
 
 def answers_of(module: Module, rows: Tensor, device: str = "cpu") -> Tensor:
@@ -87,24 +97,44 @@ def measure(
         else answers_of(modules[role], shards[slot], device)
         for slot, role in enumerate(code.roles)
     ]  # fmt: skip
-    count = correct = agreeing = 0
+    guess = 1 / truth.shape[-1]
+    right = (top == labels).float()  # where the own slot responds
+    tries, hits, same, total = (torch.zeros(groups.shape) for _ in range(4))
+    worst, sets = (1.0, 1), 0
     for slots in _responders(code, lost, seed):
         missing = [j for j, own in enumerate(code.own_slots) if not set(own) & set(slots)]
         gain = code.gain(slots)
         decodable = [j for j in missing if gain[j] < float("inf")]
-        guessed = len(groups) * (len(missing) - len(decodable))
-        hits = same = guessed // truth.shape[-1]
+        share, agreeing = right.clone(), torch.zeros(groups.shape)
+        share[:, missing] = agreeing[:, missing] = guess
         if decodable:
             answers = code.decode([results[slot] for slot in slots], slots, decodable).argmax(-1)
-            hits += int((answers == labels[:, decodable]).sum())
-            same += int((answers == top[:, decodable]).sum())
-        count += len(groups) * len(missing)
-        correct, agreeing = correct + hits, agreeing + same
+            share[:, decodable] = (answers == labels[:, decodable]).float()
+            agreeing[:, decodable] = (answers == top[:, decodable]).float()
+        total, sets = total + share, sets + 1
+        if missing:
+            tries[:, missing] += 1
+            hits[:, missing] += share[:, missing]
+            same += agreeing
+            of_set = share[:, missing]
+            worst = min(worst, (float(of_set.mean()), of_set.numel()))
+    by_query = torch.full((len(truth),), torch.nan)
+    by_query[groups.flatten()] = (hits / tries).flatten()
+    count = max(round(float(tries.sum())), 1)
     return Worth(
-        clean=proportion(int((truth.argmax(-1) == dataset.labels).sum()), len(truth)),
-        lost_only=proportion(correct, max(count, 1)),
-        agreement=proportion(agreeing, max(count, 1)),
+        clean=_share(truth.argmax(-1) == dataset.labels, len(truth)),
+        overall=_share(total, sets * groups.numel()),
+        lost_only=_share(hits, count),
+        worst=proportion(round(worst[0] * worst[1]), worst[1]),
+        agreement=_share(same, count),
+        groups=len(groups),
+        by_query=by_query,
     )
+
+
+def _share(hits: Tensor, count: int) -> Metric:
+    """Hits may be fractions: a guess is right in one of so many classes."""
+    return proportion(round(float(hits.sum(dtype=torch.float64))), count)
 
 
 def _responders(code: Code, lost: int, seed: int) -> Iterator[tuple[int, ...]]:

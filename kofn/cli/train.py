@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kofn.cli.bar import training_bar
 from kofn.cli.output import Json, Settings, StoreFolder, parameters, print_json, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from models.cards import Card
     from models.store import Store
     from training.basis import Basis
-    from training.loop import Progress
     from training.run import Run
 
 app = typer.Typer(help="Train models into the store.", no_args_is_help=True)
@@ -276,7 +276,7 @@ def _train_code(
         raise NameTaken(f"Trained code {name!r} is kept already: choose --name, or --overwrite it.")
     config = {**asdict(wanted), "base_hash": store.card(base).hash}
     with _kept_run(store, name, config, fresh=fresh) as run:
-        with _bar(name) as progress:
+        with training_bar(name) as progress:
             trained = train_code(wanted, _basis(base, device, folder), progress=progress, run=run)
         store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
     for lost in range(1, wanted.r + 1):
@@ -314,31 +314,8 @@ def train_showing_progress(dataset: str, network: str, *, store: "Store", **choi
     """`training.base.train_and_store` with a bar on the terminal."""
     from training.base import train_and_store
 
-    with _bar(f"{network} on {dataset}") as progress:
+    with training_bar(f"{network} on {dataset}") as progress:
         card = train_and_store(dataset, network, store=store, progress=progress, **choices)
     accuracy = card.metrics["test_accuracy"]
     words.print(f"{card.name}: test accuracy {accuracy.value:.4f} on {accuracy.count} images")
     return card
-
-
-@contextmanager
-def _bar(title: str) -> "Iterator[Callable[[Progress], None]]":
-    """A progress bar with the time left, and what tells it."""
-    from rich import progress as rich
-
-    columns = (
-        rich.TextColumn("training {task.description}"),
-        rich.BarColumn(),
-        rich.TextColumn(
-            "epoch {task.fields[epoch]}, loss {task.fields[loss]:.3f}{task.fields[at]}"
-        ),
-        rich.TimeRemainingColumn(),
-    )
-    with rich.Progress(*columns, console=words, transient=True) as shown:
-        bar = shown.add_task(title, total=1.0, epoch=0, loss=float("nan"), at="")
-
-        def tell(now: "Progress") -> None:
-            score = "" if now.score is None else f", validation {now.score:.4f}"
-            shown.update(bar, completed=now.done, epoch=now.epoch, loss=now.loss, at=score)
-
-        yield tell

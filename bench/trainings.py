@@ -1,0 +1,176 @@
+"""Runs the rows of a table of trained codes: train what is missing, measure, record.
+
+Every row is measured by the very encode and decode that serve, with modules in place of workers;
+whether the live cluster agrees is `bench.live_accuracy`'s question.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from bench.cells import Published, Row
+from bench.records import provenance
+from codes.base import Code
+from codes.calibrated import Calibrated, measure_moments
+from codes.linear import LinearDecoding
+from models.cards import Metric
+from models.store import Store
+from training.base import train_and_store
+from training.basis import Basis, basis
+from training.codes import CodePlan, student_within, train_code
+from training.loop import Progress
+from training.measure import Module, Worth, measure
+from training.run import Run
+
+# Takes a title, shows progress on the terminal while its context lasts.
+Bar = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
+PLAIN, LMMSE = "plain", "lmmse"
+
+
+def run_row(
+    row: Row, store: Store, published: Sequence[Published], bar: Bar, device: str = "cpu"
+) -> Iterator[dict[str, Any]]:
+    """Train a row and give its records: one for each decoder and number of lost slots.
+
+    Args:
+        row: of the table.
+        store: base models are kept there, and found again; trainings that were broken off too.
+        published: figures to put beside it.
+        bar: called with a title; shows progress.
+        device: where to train.
+    """
+    base = _base(row, store, bar, device)
+    start_s = time.monotonic()
+    student = dict(row.student)
+    if row.code == "backup":
+        network, pool = student.pop("network", None), student.pop("pool", 1)
+        student = {**student_within(base, row.cost / row.k, network, pool), **student}
+    plan = CodePlan(
+        code=row.code,
+        k=row.k,
+        r=row.r,
+        parameters=row.parameters,
+        student=student,
+        name=row.code_name,
+        seed=row.seed,
+        epochs=row.epochs,
+        recipe=row.recipe,
+    )
+    run = Run(store.root / ".runs" / row.code_name, row.spec)
+    with bar(row.name) as progress:
+        trained = train_code(plan, base, progress=progress, run=run)
+    seconds = time.monotonic() - start_s
+    for decoder, code in _decoders(trained.code, trained.modules, base):
+        for lost in range(1, row.r + 1):
+            worth = measure(code, trained.modules, base.test, lost=lost, device=device)
+            yield {
+                "row": row.name,
+                "dataset": row.base.dataset,
+                "model": row.model,
+                "code": row.code,
+                "k": row.k,
+                "n": row.k + row.r,
+                "recovery_threshold": code.recovery_threshold,
+                "decoder": decoder,
+                "lost": lost,
+                **_accuracies(worth),
+                "baselines": _baselines(worth, row, lost, len(base.card.classes)),
+                "published": [asdict(figure) for figure in published],
+                "cost": trained.card.cost,
+                "seed": row.seed,
+                "seconds": round(seconds, 1),
+                "base_hash": base.card.hash,
+                "recipe": trained.card.recipe,
+                "spec": row.spec,
+                **provenance(),
+            }
+    store.codes.save(trained.card, trained.programs, trained.weights, overwrite=True)
+    run.finish()
+
+
+def failed(row: Row, error: Exception) -> dict[str, Any]:
+    """The record of a row that came to nothing."""
+    return {
+        "row": row.name,
+        "dataset": row.base.dataset,
+        "model": row.model,
+        "code": row.code,
+        "k": row.k,
+        "n": row.k + row.r,
+        "seed": row.seed,
+        "error": f"{type(error).__name__}: {error}",
+        "spec": row.spec,
+        **provenance(),
+    }
+
+
+def _base(row: Row, store: Store, bar: Bar, device: str) -> Basis:
+    if row.base_name not in store.names():
+        base = row.base
+        run = Run(store.root / ".runs" / row.base_name, {"base": asdict(base), "seed": row.seed})
+        with bar(row.base_name) as progress:
+            train_and_store(
+                base.dataset,
+                base.network,
+                name=row.base_name,
+                options=base.options,
+                seed=row.seed,
+                epochs=base.epochs,
+                recipe=base.recipe,
+                store=store,
+                progress=progress,
+                device=device,
+                run=run,
+            )
+        run.finish()
+    return basis(row.base_name, store, device)
+
+
+def _decoders(code: Code, modules: Mapping[str, Module], base: Basis) -> Iterator[tuple[str, Code]]:
+    """The code as it is, and with the calibrated read-out where its decoder is a matrix."""
+    yield PLAIN, code
+    if isinstance(code, LinearDecoding):
+        queries = base.validation.images.to(base.device)
+        yield LMMSE, Calibrated(code, measure_moments(code, modules, queries))
+
+
+def _accuracies(worth: Worth) -> dict[str, Any]:
+    metrics: dict[str, Metric] = {
+        "clean": worth.clean,
+        "overall": worth.overall,
+        "lost_only": worth.lost_only,
+        "worst": worth.worst,
+        "agreement": worth.agreement,
+    }
+    found: dict[str, Any] = {key: round(metric.value, 5) for key, metric in metrics.items()}
+    found["interval"] = [round(end, 5) for end in worth.lost_only.interval]
+    found["groups"] = worth.groups
+    return found | {"right": packed(worth)}
+
+
+def packed(worth: Worth) -> str | None:
+    """With one lost slot: which images' lost answers were right, a bit an image, base64; so that
+    two codes can be compared query by query. An image that no group has counts as wrong."""
+    right = worth.by_query.nan_to_num(0.0).numpy()
+    if not np.isin(right, (0.0, 1.0)).all():
+        return None
+    return base64.b64encode(np.packbits(right.astype(bool)).tobytes()).decode()
+
+
+def _baselines(worth: Worth, row: Row, lost: int, classes: int) -> dict[str, float]:
+    """Accuracy over all queries of systems that train nothing, with as many slots lost.
+
+    Uncoded: k slots, each lost with the same chance as here. Replication: r of the k slots have a
+    copy; a query is lost where all its slots are.
+    """
+    n, clean, guess = row.k + row.r, worth.clean.value, 1 / classes
+    single = lost / n
+    both = single * (lost - 1) / (n - 1)
+    copied = min(row.r / row.k, 1.0)
+    unanswered = {"uncoded": single, "replication": copied * both + (1 - copied) * single}
+    return {name: round(clean * (1 - f) + guess * f, 5) for name, f in unanswered.items()}
