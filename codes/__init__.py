@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any
 
+from codes.assisted import Assisted
 from codes.backup import Backup
 from codes.base import Code, NotRecoverable
 from codes.berrut import Berrut
@@ -28,6 +29,7 @@ REGISTRY: dict[str, type[Code]] = {
         Parity,
         Mosaic,
         Backup,
+        Assisted,
         Learned,
         Berrut,
         Spline,

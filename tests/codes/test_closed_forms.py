@@ -20,7 +20,7 @@ from codes.replication import Replication
 from codes.spline import Spline, spline_weights
 
 # Codes that copy or average: tests of their own say by hand what comes out.
-COPIES = {"uncoded", "replication", "mosaic", "backup", "learned"}
+COPIES = {"uncoded", "replication", "mosaic", "backup", "assisted", "learned"}
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 
 

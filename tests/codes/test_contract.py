@@ -39,6 +39,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"k": 2, "n": 4},
         {"k": 2, "n": 3, "encoder": "conv", "query_shape": (3, 6, 5), "classes": 4},
     ],
+    "assisted": [{"k": 1, "n": 2}, {"k": 3, "n": 6}, {"k": 4, "n": 6}, {"k": 3, "n": 4}],
     "backup": [{"k": 3, "n": 3}, {"k": 1, "n": 2}, {"k": 4, "n": 6}, {"k": 2, "n": 3}],
     "berrut": [
         {"k": 1, "n": 2},
@@ -70,6 +71,9 @@ def calibrated(code: Code) -> Calibrated:
         if width and code.name == "mosaic":
             one = programs[role]
             programs[role] = lambda x, one=one: one(x)[:, None].expand(-1, code.k, -1)
+        elif role == "helper":
+            one = programs[role]
+            programs[role] = lambda x, one=one: torch.cat([one(x), one(x).mean(1)[:, None]], 1)
     return Calibrated(code, measure_moments(code, programs, queries, seed=1))
 
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import codes
+from codes.assisted import Assisted
 from codes.backup import Backup
+from codes.calibrated import Calibrated, measure_moments
 from codes.contract_bits import noise
 from codes.mosaic import Mosaic, mosaic
 from codes.parity import Parity
@@ -80,3 +82,51 @@ def test_a_parity_that_gives_each_answer_survives_any_loss() -> None:
 def test_results_of_the_wrong_width_are_named() -> None:
     with pytest.raises(ValueError, match=r"slot 2 must be .*\[3, 2, 5\]"):
         Backup(2, 3).decode([noise(3, 5), noise(3, 5), noise(3, 3, 5)], [0, 1, 2])
+
+
+def test_a_helper_is_sent_all_queries_and_returns_a_row_more() -> None:
+    code = Assisted(2, 3)
+    assert code.roles == ("base", "base", "helper")
+    assert code.widths == (0, 0, 3)
+    queries = noise(3, 2, 1, 4, 4)
+    assert torch.equal(code.encode(queries)[2], queries)
+    helper, own = noise(3, 3, 5, seed=1), noise(3, 5, seed=2)
+    decoded = code.decode([own, helper], [1, 2])
+    assert torch.equal(decoded[:, 1], own)
+    assert torch.equal(decoded[:, 0], helper[:, 0])
+
+
+def test_without_a_student_the_parity_decodes() -> None:
+    code = Assisted(3, 6)
+    assert code.roles == ("base",) * 3 + ("student", "student", "parity-0")
+    queries = noise(2, 3, 1, 6, 6)
+    assert torch.equal(code.encode(queries)[5], mosaic(queries))
+    answers = noise(2, 3, 5)
+    results = [answers[:, 0], answers[:, 2], answers.mean(1)]
+    torch.testing.assert_close(code.decode(results, [0, 2, 5]), answers)
+    students = [noise(2, 3, 5, seed=seed) for seed in (1, 2)]
+    decoded = code.decode([answers[:, 0], *students, answers.mean(1)], [0, 3, 4, 5])
+    torch.testing.assert_close(decoded[:, 1], (students[0] + students[1])[:, 1] / 2)
+    with pytest.raises(codes.NotRecoverable, match="any 3 slots give all answers"):
+        code.decode([answers[:, 0], answers.mean(1)], [0, 5])
+
+
+def test_calibrated_side_information_is_better_than_either_alone() -> None:
+    """A student whose errors the parity shares: the answer that came tells them."""
+    code = Assisted(2, 3)
+    generator = torch.Generator().manual_seed(0)
+
+    def helper(groups: torch.Tensor) -> torch.Tensor:
+        answers = groups.mean((-2, -1))[:, :, :1]  # one channel, one entry
+        shared = torch.randn(len(groups), 1, 1, generator=generator)
+        students = answers + 0.1 * shared
+        return torch.cat([students, answers.mean(1, keepdim=True)], 1)
+
+    def base(images: torch.Tensor) -> torch.Tensor:
+        return images.mean((-2, -1))[:, :1]
+
+    queries = torch.randn(2000, 1, 2, 2, generator=generator)
+    moments = measure_moments(code, {"base": base, "helper": helper}, queries)
+    calibrated = Calibrated(code, moments)
+    assert calibrated.expected_error([1, 2])[0] < 1e-3
+    assert calibrated.expected_error([2])[0] < calibrated.expected_error([1])[0]
