@@ -6,32 +6,30 @@ and weights out, as the store keeps them. What is learned is said in `training.p
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, TypedDict
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 import codes
-from codes.backup import STUDENT, Backup
+from codes.backup import Backup
 from codes.base import BASE, Code
 from codes.learned import Learned
 from codes.linear import LinearDecoding
-from codes.neural import Weights
 from codes.parity import Parity
-from models import networks
 from models.cards import Metric
 from models.cost import multiply_adds, within
 from models.programs import content_hash, export_program
 from models.trained import CodeCard, usual_name
 from training.base import device_name, usual_epochs, usual_threads, versions
 from training.basis import Basis
-from training.learned import LearnedRecipe, learned_objectives
-from training.loop import Fitted, Progress, fit, on_threads, seeded
+from training.learned import LearnedRecipe, learn_coder
+from training.learnt import Learnt, Lessons
+from training.loop import Progress, on_threads, seeded
 from training.measure import Module, measure
-from training.parity import ParityRecipe, parity_models, parity_objectives
-from training.recipe import Recipe
+from training.parity import ParityRecipe, learn_parities
 from training.run import Run
-from training.student import OnGroups, StudentRecipe, student_objectives
+from training.student import StudentRecipe, learn_student
 
 
 @dataclass(frozen=True)
@@ -72,24 +70,6 @@ class TrainedCode:
     modules: dict[str, Module]
 
 
-@dataclass(frozen=True)
-class _Learnt:
-    """What one of the trainers leaves."""
-
-    code: Code
-    modules: dict[str, nn.Module]  # by role, without the base
-    weights: dict[str, Tensor]
-    recipe: Recipe
-    fitted: Fitted
-
-
-class _Telling(TypedDict):
-    """What `fit` tells of itself, and to whom."""
-
-    progress: Callable[[Progress], None] | None
-    run: Run | None
-
-
 def default_name(base: str, plan: CodePlan) -> str:
     """What a trained code is called if not told otherwise."""
     return plan.name or usual_name(base, plan.code, plan.k, plan.r)
@@ -115,18 +95,17 @@ def train_code(
     code = planned_code(plan, basis)
     epochs = plan.epochs or usual_epochs(len(basis.learning.images))
     settings = {"epochs": epochs, **plan.recipe}
-    telling: _Telling = {"progress": progress, "run": run}
+    lessons = Lessons(basis, plan.seed, progress, run)
     threads = usual_threads(basis.card.input_shape)
     with seeded(plan.seed), on_threads(threads):
         match code:
             case Learned():
-                learnt = _learned(code, basis, LearnedRecipe.of(settings), plan.seed, telling)
+                learnt = learn_coder(code, lessons, LearnedRecipe.of(settings))
             case Backup():
-                recipe = StudentRecipe.of(settings)
-                learnt = _student(code, basis, recipe, plan, telling)
+                learnt = learn_student(code, lessons, StudentRecipe.of(settings), plan.student)
             case _:
                 assert isinstance(code, LinearDecoding)
-                learnt = _parity(code, basis, ParityRecipe.of(settings), plan.seed, telling)
+                learnt = learn_parities(code, lessons, ParityRecipe.of(settings))
     modules: dict[str, Module] = {BASE: basis.module, **learnt.modules}
     example = basis.learning.images[: plan.k][None]
     shards = dict(zip(code.roles, learnt.code.encode(example), strict=True))
@@ -155,7 +134,7 @@ def train_code(
         device=device_name(basis.device, threads),
         wall_time_s=round(learnt.fitted.wall_time_s, 2),
     )
-    return TrainedCode(card, programs, learnt.weights, learnt.code, modules)
+    return TrainedCode(card, programs, dict(learnt.weights), learnt.code, modules)
 
 
 def planned_code(plan: CodePlan, basis: Basis) -> Code:
@@ -205,56 +184,6 @@ def student_within(
     return {"network": kind, **found}
 
 
-def _learned(
-    code: Learned,
-    basis: Basis,
-    recipe: LearnedRecipe,
-    seed: int,
-    telling: _Telling,
-) -> _Learnt:
-    coder = code.fresh_coder(seed).to(basis.device)
-    loss_of, score_of = learned_objectives(basis, code, coder, recipe)
-    count = len(basis.learning.images)
-    fitted = fit(coder, loss_of, count, score_of, recipe, seed=seed, **telling)
-    weights = Weights.of(coder)
-    return _Learnt(replace(code, weights=weights), {}, dict(weights.tensors), recipe, fitted)
-
-
-def _parity(
-    code: LinearDecoding,
-    basis: Basis,
-    recipe: ParityRecipe,
-    seed: int,
-    telling: _Telling,
-) -> _Learnt:
-    models = parity_models(basis, code, warm=recipe.warm)
-    loss_of, score_of = parity_objectives(basis, code, models, recipe)
-    count = len(basis.learning.images)
-    fitted = fit(models, loss_of, count, score_of, recipe, seed=seed, **telling)
-    return _Learnt(code, {role: models[role] for role in models}, {}, recipe, fitted)
-
-
-def _student(
-    code: Backup,
-    basis: Basis,
-    recipe: StudentRecipe,
-    plan: CodePlan,
-    telling: _Telling,
-) -> _Learnt:
-    card = basis.card
-    constants: dict[str, Any] = {
-        key: card.options[key] for key in ("mean", "std") if key in card.options
-    }
-    options: dict[str, Any] = {**constants, **plan.student}
-    network = options.pop("network", card.network)
-    student = networks.make(network, card.input_shape, len(card.classes), **options)
-    student.to(basis.device)
-    loss_of, score_of = student_objectives(basis, student, recipe)
-    count = len(basis.learning.images)
-    fitted = fit(student, loss_of, count, score_of, recipe, seed=plan.seed, **telling)
-    return _Learnt(code, {STUDENT: OnGroups(student, code.k)}, {}, recipe, fitted)
-
-
 def _metrics(code: Code, modules: Mapping[str, Module], basis: Basis) -> dict[str, Metric]:
     """Of the test set: one lost slot, and as many as there are extra ones."""
     metrics: dict[str, Metric] = {}
@@ -267,7 +196,7 @@ def _metrics(code: Code, modules: Mapping[str, Module], basis: Basis) -> dict[st
     return metrics
 
 
-def _cost(learnt: _Learnt, basis: Basis, shards: Mapping[str, Tensor]) -> float:
+def _cost(learnt: Learnt, basis: Basis, shards: Mapping[str, Tensor]) -> float:
     """Multiply-adds of the dearest extra slot for a group, over a base slot's."""
     base = multiply_adds(basis.module, basis.card.input_shape)
     costs = [multiply_adds(m, shards[role].shape[1:]) for role, m in learnt.modules.items()]

@@ -4,7 +4,6 @@ Source: [kosaian2018]. Deviates: one optimiser and schedule for both (`training.
 pattern of up to r lost slots, parities included.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -17,6 +16,7 @@ from codes.learned import Learned
 from codes.neural import Coder, Weights
 from training.basis import Basis, permuted_groups, soft_agreement
 from training.images import varied
+from training.learnt import Learnt, Lessons, Objectives
 from training.measure import measure
 from training.recipe import Recipe
 
@@ -54,9 +54,16 @@ def patterns(k: int, r: int) -> list[tuple[int, ...]]:
     return [lost for lost in sets if lost[0] < k]
 
 
-def learned_objectives(
-    basis: Basis, code: Learned, coder: Coder, recipe: LearnedRecipe
-) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
+def learn_coder(code: Learned, lessons: Lessons, recipe: LearnedRecipe) -> Learnt:
+    """Train encoder and decoder of a code."""
+    coder = code.fresh_coder(lessons.seed).to(lessons.basis.device)
+    objectives = _objectives(lessons.basis, code, coder, recipe)
+    fitted = lessons.fit(coder, objectives, recipe)
+    weights = Weights.of(coder)
+    return Learnt(replace(code, weights=weights), {}, recipe, fitted, weights.tensors)
+
+
+def _objectives(basis: Basis, code: Learned, coder: Coder, recipe: LearnedRecipe) -> Objectives:
     """The loss of some training images, and lost-only accuracy on the validation split."""
     losses = patterns(code.k, code.n - code.k)
 

@@ -4,7 +4,6 @@ For the codes `parity` (queries added up) and `mosaic` (queries side by side); t
 encode makes what they learn from, and its responses say what they should return.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn.functional import mse_loss
 from codes.base import BASE, check_choice
 from codes.linear import LinearDecoding
 from training.basis import Basis, permuted_groups, soft_agreement
+from training.learnt import Learnt, Lessons, Objectives
 from training.measure import measure
 from training.recipe import Recipe
 
@@ -67,9 +67,17 @@ def parity_models(basis: Basis, code: LinearDecoding, *, warm: bool) -> nn.Modul
     return made
 
 
-def parity_objectives(
+def learn_parities(code: LinearDecoding, lessons: Lessons, recipe: ParityRecipe) -> Learnt:
+    """Train a network for each parity role of a code."""
+    models = parity_models(lessons.basis, code, warm=recipe.warm)
+    objectives = _objectives(lessons.basis, code, models, recipe)
+    fitted = lessons.fit(models, objectives, recipe)
+    return Learnt(code, dict(models.items()), recipe, fitted)
+
+
+def _objectives(
     basis: Basis, code: LinearDecoding, models: nn.ModuleDict, recipe: ParityRecipe
-) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
+) -> Objectives:
     """The loss of some training images, and lost-only accuracy on the validation split."""
     targets = {
         slot: torch.from_numpy(code.responses[code.rows_of([slot])]).float().to(basis.device)

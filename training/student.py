@@ -4,13 +4,17 @@ Of the code `backup`. A student is distilled from the base model: it learns the 
 probabilities beside the labels.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
+from codes.backup import STUDENT, Backup
+from models import networks
 from training.basis import Basis
+from training.learnt import Learnt, Lessons, Objectives
 from training.measure import right
 from training.recipe import Recipe
 
@@ -53,9 +57,36 @@ class OnGroups(nn.Module):
         return answers.view(groups.shape[0], self.k, -1)
 
 
-def student_objectives(
-    basis: Basis, student: nn.Module, recipe: StudentRecipe
-) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
+def student_network(basis: Basis, options: Mapping[str, Any]) -> nn.Module:
+    """A fresh network that takes the base's queries and gives its classes.
+
+    Args:
+        basis: the base model, whose normalisation it has.
+        options: "network", by default the base's, and what that takes.
+
+    Raises:
+        ValueError: an unknown network or option.
+    """
+    card = basis.card
+    constants: dict[str, Any] = {
+        key: card.options[key] for key in ("mean", "std") if key in card.options
+    }
+    chosen: dict[str, Any] = {"network": card.network, **constants, **options}
+    network = chosen.pop("network")
+    made = networks.make(network, card.input_shape, len(card.classes), **chosen)
+    return made.to(basis.device)
+
+
+def learn_student(
+    code: Backup, lessons: Lessons, recipe: StudentRecipe, options: Mapping[str, Any]
+) -> Learnt:
+    """Distil a student of these `options` of `student_network`."""
+    student = student_network(lessons.basis, options)
+    fitted = lessons.fit(student, _objectives(lessons.basis, student, recipe), recipe)
+    return Learnt(code, {STUDENT: OnGroups(student, code.k)}, recipe, fitted)
+
+
+def _objectives(basis: Basis, student: nn.Module, recipe: StudentRecipe) -> Objectives:
     """The loss of some training images, and the accuracy on the validation split."""
 
     def loss_of(chosen: Tensor) -> Tensor:
