@@ -15,6 +15,8 @@ import numpy as np
 
 from bench.cells import Published, Row
 from bench.records import provenance
+from codes.assisted import Assisted
+from codes.backup import Backup
 from codes.base import Code
 from codes.calibrated import Calibrated, measure_moments
 from codes.linear import LinearDecoding
@@ -22,7 +24,7 @@ from models.cards import Metric
 from models.store import Store
 from training.base import train_and_store
 from training.basis import Basis, basis
-from training.codes import CodePlan, student_within, train_code
+from training.codes import CodePlan, networks_within, train_code
 from training.loop import Progress
 from training.measure import Module, Worth, measure
 from training.run import Run
@@ -46,16 +48,16 @@ def run_row(
     """
     base = _base(row, store, bar, device)
     start_s = time.monotonic()
-    student = dict(row.student)
-    if row.code == "backup":
-        network, pool = student.pop("network", None), student.pop("pool", 1)
-        student = {**student_within(base, row.cost / row.k, network, pool), **student}
+    networks: dict[str, dict[str, Any]] = {}
+    if row.code in (Backup.name, Assisted.name):
+        networks = networks_within(base, row.code, row.k, row.r, row.cost)
+        networks["student"] |= row.student
     plan = CodePlan(
         code=row.code,
         k=row.k,
         r=row.r,
         parameters=row.parameters,
-        student=student,
+        **networks,
         name=row.code_name,
         seed=row.seed,
         epochs=row.epochs,

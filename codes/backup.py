@@ -31,6 +31,8 @@ class Backup(LeastSquares):
     Args:
         k: queries in a group, 1 to 256.
         n: slots, k to 256; r = n - k of them are students.
+        distinct: whether each of them is another one, with the roles "student-0" and so on: the
+            mean of several that learned apart is better than one of them.
     """
 
     name: ClassVar[str] = "backup"
@@ -40,6 +42,7 @@ class Backup(LeastSquares):
 
     k: int
     n: int
+    distinct: bool = False
 
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
@@ -53,7 +56,10 @@ class Backup(LeastSquares):
     @property
     def roles(self) -> tuple[str, ...]:
         """ "base" for the queries, "student" for the others."""
-        return (BASE,) * self.k + (STUDENT,) * (self.n - self.k)
+        students = range(self.n - self.k)
+        return (BASE,) * self.k + tuple(
+            f"{STUDENT}-{i}" if self.distinct else STUDENT for i in students
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """Trains what a code's extra slots run and what its own networks weigh, and measures the whole.
 
-One entry for the codes `parity`, `mosaic`, `backup` and `learned`: a plan in, a card with programs
-and weights out, as the store keeps them. What is learned is said in `training.parity`,
-`training.student` and `training.learned`.
+One entry for the codes `parity`, `mosaic`, `backup`, `assisted` and `learned`: a plan in, a card
+with programs and weights out, as the store keeps them. What is learned is said in
+`training.parity`, `training.student`, `training.assisted` and `training.learned`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,18 @@ from typing import Any
 from torch import Tensor
 
 import codes
+from codes.assisted import Assisted
 from codes.backup import Backup
-from codes.base import BASE, Code
+from codes.base import BASE, Code, check_choice
 from codes.learned import Learned
 from codes.linear import LinearDecoding
+from codes.mosaic import Mosaic
 from codes.parity import Parity
 from models.cards import Metric
 from models.cost import multiply_adds, within
 from models.programs import content_hash, export_program
 from models.trained import CodeCard, usual_name
+from training.assisted import AssistedRecipe, learn_assisted
 from training.base import device_name, usual_epochs, usual_threads, versions
 from training.basis import Basis
 from training.learned import LearnedRecipe, learn_coder
@@ -31,17 +34,20 @@ from training.parity import ParityRecipe, learn_parities
 from training.run import Run
 from training.student import StudentRecipe, learn_student
 
+TRAINABLE = (Parity.name, Mosaic.name, Backup.name, Assisted.name, Learned.name)
+
 
 @dataclass(frozen=True)
 class CodePlan:
     """What to train.
 
     Attributes:
-        code: parity, mosaic, backup or learned.
+        code: parity, mosaic, backup, assisted or learned.
         k, r: queries and extra slots of a group.
         parameters: of the code, beside k and n.
-        student: for `backup`: network and options of the student, such as {"network": "lenet",
-            "width": 0.5}.
+        student: for `backup` and `assisted`: network and options of the student, such as
+            {"network": "lenet", "width": 0.5}.
+        parity: for `assisted`: the same of the parity; default: the base's.
         name: in the store; default BASE.CODE-kK-rR.
         seed: of weights, order and noise.
         epochs: at most; by default as many as make half a million examples.
@@ -53,6 +59,7 @@ class CodePlan:
     r: int = 1
     parameters: Mapping[str, Any] = field(default_factory=dict)
     student: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
     seed: int = 0
     epochs: int | None = None
@@ -103,6 +110,9 @@ def train_code(
                 learnt = learn_coder(code, lessons, LearnedRecipe.of(settings))
             case Backup():
                 learnt = learn_student(code, lessons, StudentRecipe.of(settings), plan.student)
+            case Assisted():
+                assisted = AssistedRecipe.of(settings)
+                learnt = learn_assisted(code, lessons, assisted, plan.student, plan.parity)
             case _:
                 assert isinstance(code, LinearDecoding)
                 learnt = learn_parities(code, lessons, ParityRecipe.of(settings))
@@ -127,6 +137,7 @@ def train_code(
             "best_epoch": learnt.fitted.epoch,
             "precision": learnt.fitted.precision,
             "student": dict(plan.student),
+            "parity": dict(plan.parity),
         },
         cost=_cost(learnt, basis, shards),
         seed=plan.seed,
@@ -143,10 +154,7 @@ def planned_code(plan: CodePlan, basis: Basis) -> Code:
     Raises:
         ValueError: it is none that is trained, or k, r or a parameter is out of range.
     """
-    if plan.code not in ("parity", "mosaic", "backup", "learned"):
-        raise ValueError(
-            f"Argument 'code' must be parity, mosaic, backup or learned, not {plan.code!r}."
-        )
+    check_choice("code", plan.code, TRAINABLE)
     if plan.r < 1:
         raise ValueError(f"Argument 'r' must be at least 1, not {plan.r}.")
     more: dict[str, Any] = {}
@@ -156,6 +164,38 @@ def planned_code(plan: CodePlan, basis: Basis) -> Code:
         card = basis.card
         more = {"query_shape": tuple(card.input_shape), "classes": len(card.classes)}
     return codes.make(plan.code, k=plan.k, n=plan.k + plan.r, **{**plan.parameters, **more})
+
+
+def networks_within(
+    basis: Basis,
+    code: str,
+    k: int,
+    r: int,
+    cost: float = 1.0,
+    network: str | None = None,
+    pool: int = 1,
+) -> dict[str, dict[str, Any]]:
+    """The widest networks with which each extra slot of a code keeps to its budget.
+
+    Args:
+        code: `backup`, whose students get it all; or `assisted`, whose helper gives half of it to
+            the student and half to the parity, while with r > 1 each has a slot of its own.
+        k, r: queries and extra slots of a group.
+        cost: of one extra slot for one group, as a share of a base model's one answer.
+        network, pool: of the students, as of `student_within`.
+
+    Returns:
+        "student" and "parity" of a `CodePlan`.
+
+    Raises:
+        ValueError: even the narrowest costs more.
+    """
+    if code == Backup.name:
+        return {"student": student_within(basis, cost / k, network, pool)}
+    if r == 1:
+        cost /= 2
+    parity = student_within(basis, cost) if cost < 1 else {}
+    return {"student": student_within(basis, cost / k, network, pool), "parity": parity}
 
 
 def student_within(

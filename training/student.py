@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from codes.backup import STUDENT, Backup
+from codes.backup import Backup
+from codes.base import BASE
 from models import networks
 from training.basis import Basis
 from training.learnt import Learnt, Lessons, Objectives
@@ -80,29 +82,47 @@ def student_network(basis: Basis, options: Mapping[str, Any]) -> nn.Module:
 def learn_student(
     code: Backup, lessons: Lessons, recipe: StudentRecipe, options: Mapping[str, Any]
 ) -> Learnt:
-    """Distil a student of these `options` of `student_network`."""
-    student = student_network(lessons.basis, options)
-    fitted = lessons.fit(student, _objectives(lessons.basis, student, recipe), recipe)
-    return Learnt(code, {STUDENT: OnGroups(student, code.k)}, recipe, fitted)
+    """Distil a student for each role, of these `options` of `student_network`."""
+    roles = [role for role in dict.fromkeys(code.roles) if role != BASE]
+    students = nn.ModuleDict({role: student_network(lessons.basis, options) for role in roles})
+    fitted = lessons.fit(students, _objectives(lessons.basis, students, recipe), recipe)
+    modules = {role: OnGroups(student, code.k) for role, student in students.items()}
+    return Learnt(code, modules, recipe, fitted)
 
 
-def _objectives(basis: Basis, student: nn.Module, recipe: StudentRecipe) -> Objectives:
-    """The loss of some training images, and the accuracy on the validation split."""
+def distillation(given: Tensor, answers: Tensor, labels: Tensor, recipe: StudentRecipe) -> Tensor:
+    """The loss of a student's logits.
+
+    Args:
+        given, answers: the student's and the base's, [b, classes].
+        labels: int64 [b].
+
+    Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", 2015.
+    """
+    t = recipe.temperature
+    soft = kl_div(
+        (given / t).log_softmax(-1),
+        (answers / t).log_softmax(-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return (1 - recipe.labels) * t * t * soft + recipe.labels * cross_entropy(given, labels)
+
+
+def _objectives(basis: Basis, students: nn.ModuleDict, recipe: StudentRecipe) -> Objectives:
+    """The students' mean loss of some training images, and accuracy on the validation split."""
 
     def loss_of(chosen: Tensor) -> Tensor:
         queries, answers = basis.lesson(chosen, recipe.shift_pixels, recipe.flip)
-        given = student(queries).float()
-        t = recipe.temperature
-        soft = kl_div(
-            (given / t).log_softmax(-1),
-            (answers / t).log_softmax(-1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        loss = (1 - recipe.labels) * t * t * soft
-        return loss + recipe.labels * cross_entropy(given, basis.labels[chosen])
+        labels = basis.labels[chosen]
+        losses = [
+            distillation(student(queries).float(), answers, labels, recipe)
+            for student in students.values()
+        ]
+        return torch.stack(losses).mean()
 
     def score_of() -> float:
-        return right(student, basis.validation, basis.device) / len(basis.validation.images)
+        hits = [right(student, basis.validation, basis.device) for student in students.values()]
+        return sum(hits) / len(hits) / len(basis.validation.images)
 
     return loss_of, score_of

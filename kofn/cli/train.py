@@ -183,19 +183,27 @@ def learned(  # noqa: PLR0913 - each flag is an argument to typer
     )
 
 
+Cost = Annotated[
+    str | None,
+    typer.Option(help="Of one query, as a share of the base's; default: 1/k, a group costs 1."),
+]
+StudentNetwork = Annotated[
+    str | None, typer.Option("--network", help="mlp, lenet or resnet18; default: the base's.")
+]
+Pool = Annotated[int, typer.Option(min=1, help="2: the student looks at half the resolution.")]
+
+
 @app.command()
 def student(  # noqa: PLR0913 - each flag is an argument to typer
     base: Base = "digits-lenet",
     k: K = 2,
     r: R = 1,
-    cost: Annotated[
-        str | None,
-        typer.Option(help="Of a query, as a share of the base's; default: 1/k, a group costs 1."),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option(help="mlp, lenet or resnet18; default: the base's.")
-    ] = None,
-    pool: Annotated[int, typer.Option(min=1, help="2: look at half the resolution.")] = 1,
+    cost: Cost = None,
+    network: StudentNetwork = None,
+    pool: Pool = 1,
+    distinct: Annotated[
+        bool, typer.Option(help="Another student in each of the r slots; lost answers are a mean.")
+    ] = False,
     name: CodeName = None,
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -207,18 +215,14 @@ def student(  # noqa: PLR0913 - each flag is an argument to typer
     as_json: Json = False,
 ) -> None:
     """Train an approximate backup: a small network that answers all queries of a group."""
-    from training.codes import student_within
-
-    share = _share(cost, k)
-    options = student_within(_basis(base, device, store), share, network, pool)
-    words.print(f"the widest student that costs {share:.4g} of the base: {options}")
     _train_code(
         base,
         {
             "code": "backup",
             "k": k,
             "r": r,
-            "student": options,
+            "parameters": {"distinct": distinct},
+            **_networks(base, "backup", k, r, cost, network, pool, device, store),
             "name": name,
             "epochs": epochs,
             "seed": seed,
@@ -230,6 +234,67 @@ def student(  # noqa: PLR0913 - each flag is an argument to typer
         fresh=fresh,
         as_json=as_json,
     )
+
+
+@app.command()
+def assisted(  # noqa: PLR0913 - each flag is an argument to typer
+    base: Base = "digits-lenet",
+    k: K = 2,
+    r: R = 1,
+    cost: Cost = None,
+    network: StudentNetwork = None,
+    pool: Pool = 1,
+    name: CodeName = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: RecipeSettings = None,
+    overwrite: Overwrite = False,
+    fresh: Fresh = False,
+    store: StoreFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Train a student and a parity that are decoded together, for the price of r slots."""
+    _train_code(
+        base,
+        {
+            "code": "assisted",
+            "k": k,
+            "r": r,
+            **_networks(base, "assisted", k, r, cost, network, pool, device, store),
+            "name": name,
+            "epochs": epochs,
+            "seed": seed,
+            "recipe": parameters(settings),
+        },
+        device,
+        store,
+        overwrite=overwrite,
+        fresh=fresh,
+        as_json=as_json,
+    )
+
+
+def _networks(  # noqa: PLR0913 - as the commands have them
+    base: str,
+    code: str,
+    k: int,
+    r: int,
+    cost: str | None,
+    network: str | None,
+    pool: int,
+    device: str,
+    store: Path | None,
+) -> dict[str, dict[str, Any]]:
+    """The networks of extra slots that keep to a budget, told to the user."""
+    from training.codes import networks_within
+
+    share = k * _share(cost, k)
+    found = networks_within(_basis(base, device, store), code, k, r, share, network, pool)
+    for role, options in found.items():
+        words.print(f"{role}: {options or 'as the base'}")
+    words.print(f"an extra slot costs at most {share:.4g} of a base slot")
+    return found
 
 
 def _share(text: str | None, k: int) -> float:

@@ -41,7 +41,8 @@ def test_a_student_is_trained_and_listed(trained_store: Store) -> None:
     done = runner.invoke(app, [*train, "--name", "third", "--epochs", "1", *store, "--json"])
     assert done.exit_code == 0, done.output
     card = json.loads(done.stdout)
-    assert (card["code"], card["parameters"]) == ("backup", {"k": 2, "n": 3})
+    assert card["code"] == "backup"
+    assert card["parameters"] == {"k": 2, "n": 3, "distinct": False}
     assert 0.6 < card["cost"] <= 2 / 3
     listed = json.loads(runner.invoke(app, ["models", "codes", *store, "--json"]).stdout)
     assert "third" in [card["name"] for card in listed]

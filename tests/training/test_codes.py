@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from codes.base import BASE
+from codes.calibrated import Calibrated, measure_moments
 from codes.parity import Parity
 from models.programs import load_program
 from models.store import Store
 from training.basis import Basis, basis
-from training.codes import CodePlan, TrainedCode, student_within, train_code
+from training.codes import CodePlan, TrainedCode, networks_within, student_within, train_code
 from training.measure import measure
 
 PLANS: dict[str, CodePlan] = {
@@ -65,6 +66,28 @@ def test_roles_of_two_parities_are_two_programs(trained: dict[str, TrainedCode])
     assert "lost_only_2_lost" in made.card.metrics
 
 
+def test_distinct_students_are_several_programs(base: Basis) -> None:
+    plan = CodePlan("backup", 2, 2, {"distinct": True}, student={"hidden": (8,)}, epochs=2)
+    made = train_code(plan, base)
+    assert set(made.programs) == {"student-0", "student-1"}
+    assert made.programs["student-0"] != made.programs["student-1"]
+
+
+def test_student_and_parity_share_a_budget(base: Basis) -> None:
+    """A helper costs a slot; with two slots the student has one and the parity the other."""
+    for r in (1, 2):
+        networks = networks_within(base, "assisted", 2, r)
+        made = train_code(CodePlan("assisted", 2, r, epochs=3, **networks), base)
+        assert set(made.programs) == ({"helper"} if r == 1 else {"student", "parity-0"})
+        assert made.card.cost is not None
+        assert 0.7 < made.card.cost <= 1
+        moments = measure_moments(made.code, made.modules, base.validation.images)
+        calibrated = Calibrated(made.code, moments)
+        plain = measure(made.code, made.modules, base.test)
+        both = measure(calibrated, made.modules, base.test)
+        assert both.lost_only.value > max(0.5, plain.lost_only.value - 0.05)
+
+
 @pytest.mark.parametrize("name", ["parity", "backup", "learned"])
 def test_the_same_seed_gives_the_same_bytes(name: str, base: Basis) -> None:
     plan = PLANS[name]
@@ -83,7 +106,7 @@ def test_the_same_seed_gives_the_same_bytes(name: str, base: Basis) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"code": "berrut"}, "parity, mosaic, backup or learned, not 'berrut'"),
+        ({"code": "berrut"}, "parity, mosaic, backup, assisted, learned, not 'berrut'"),
         ({"r": 0}, "'r' must be at least 1, not 0"),
         ({"parameters": {"weight": "sum"}}, "did you mean weights"),
         ({"recipe": {"loss": "l1"}}, "'loss' must be one of mse, decoded, not 'l1'"),
