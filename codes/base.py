@@ -93,6 +93,11 @@ class Code(ABC):
         [g, m, *answer]. Length n."""
         return (0,) * self.n
 
+    @final
+    def rows_of(self, slots: Sequence[int]) -> list[int]:
+        """The rows of the results of some slots, in the order of the slots."""
+        return [row for slot in slots for row in self._rows[slot]]
+
     @property
     def query_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of a query that encode takes: some of them, for those who try a code out."""
@@ -266,6 +271,11 @@ class Code(ABC):
         if min(wanted) < 0 or max(wanted) >= self.k or len(set(wanted)) != len(wanted):
             _refuse("answers", wanted, self.k)
         return wanted
+
+    @cached_property
+    def _rows(self) -> tuple[range, ...]:
+        ends = np.cumsum([max(1, width) for width in self.widths]).tolist()
+        return tuple(map(range, [0, *ends], ends))
 
     @cached_property
     def _all_answers(self) -> tuple[int, ...]:

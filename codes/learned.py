@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codes.base import Code, Vector, check_choice, check_size
+from codes.backup import STUDENT
+from codes.base import BASE, Code, Vector, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.neural import Coder, Weights, fresh
 
@@ -21,20 +22,23 @@ ENCODERS = ("mlp", "conv")
 class Learned(Code):
     """Encoder and decoder trained together, through the served model; approximate.
 
-    Group: q = k images. Roles: all "base". Threshold: k. Exact case: own answers only.
-    Encode: shard j = x_j for j < k; the r others are E(x_1 ... x_k).
+    Group: q = k images. Roles: all "base"; `assisted`, the last is a "student". Threshold: k.
+    Exact case: own answers only.
+    Encode: shard j = x_j for j < k; the r others are E(x_1 ... x_k); a student's is all k queries.
     Decode: own answers are copied; y_lost = D(results, zeros for lost slots).
     Cost on 28 x 28 at k = 2: the conv encoder 57 million multiply-adds, the mlp encoder 4 million;
     worker 1x; payload 1x.
-    Source: [kosaian2018]. Deviates: r > 1, every pattern of losses; channels (`codes.neural`).
+    Source: [kosaian2018]. Deviates: r > 1, every pattern of losses; channels (`codes.neural`); a
+    student's estimates as side information.
 
     Args:
         k: images in a group, 1 to 256.
-        n: slots, k to 256; r = n - k of them are parities.
+        n: slots, k to 256; r = n - k of them are parities, or r - 1 and a student.
         encoder: "mlp" or "conv".
         query_shape: (c, h, w) of an image.
         classes: length of an answer.
         weights: as trained; without them the code is of the right shape and of no use.
+        assisted: whether the last slot is a student's, whose k estimates the decoder sees, too.
     """
 
     name: ClassVar[str] = "learned"
@@ -49,9 +53,12 @@ class Learned(Code):
     query_shape: tuple[int, ...] = (1, 8, 8)
     classes: int = 10
     weights: Weights | None = None
+    assisted: bool = False
 
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
+        if self.assisted:
+            check_size("n", self.n, self.k + 1, "k + 1")
         check_size("n", self.n, self.k, "k")
         check_choice("encoder", self.encoder, ENCODERS)
         shape = tuple(self.query_shape)  # a configuration file has lists
@@ -72,6 +79,16 @@ class Learned(Code):
     def recovery_threshold(self) -> int:
         """As many slots as there are queries: it is trained for r losses at most."""
         return self.k
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """ "base", and "student" for the last slot where the code is assisted."""
+        return (BASE,) * (self.n - self.assisted) + (STUDENT,) * self.assisted
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """A student returns all k answers."""
+        return (0,) * (self.n - self.assisted) + (self.k,) * self.assisted
 
     @cached_property
     def own_slots(self) -> tuple[tuple[int, ...], ...]:
@@ -100,7 +117,14 @@ class Learned(Code):
 
     def _empty_coder(self) -> Coder:
         with torch.device("meta"):
-            return Coder(self.k, self.n - self.k, self.query_shape, self.classes, self.encoder)
+            return Coder(
+                self.k,
+                self.n - self.k - self.assisted,
+                self.query_shape,
+                self.classes,
+                self.encoder,
+                self.assisted,
+            )
 
     def _encode(self, queries: Tensor) -> list[Tensor]:
         if tuple(queries.shape[2:]) != self.query_shape:
@@ -109,11 +133,12 @@ class Learned(Code):
                 f"was made for, not {tuple(queries.shape[2:])}."
             )
         own = queries.transpose(0, 1).contiguous().unbind(0)
-        if self.n == self.k:
-            return list(own)
-        with torch.no_grad():
-            parities = self._coder(queries.device).encode(queries.float()).to(queries.dtype)
-        return [*own, *parities.transpose(0, 1).contiguous().unbind(0)]
+        shards = list(own)
+        if self.n - self.assisted > self.k:
+            with torch.no_grad():
+                parities = self._coder(queries.device).encode(queries.float()).to(queries.dtype)
+            shards += parities.transpose(0, 1).contiguous().unbind(0)
+        return [*shards, queries.contiguous()] if self.assisted else shards
 
     def _gain(self, slots: tuple[int, ...]) -> Vector:
         """1 too for what is decoded: how noise grows in the decoder is not known."""
@@ -129,16 +154,17 @@ class Learned(Code):
         if len(own) == len(answers):
             return torch.stack([own[j] for j in answers], 1)
         first = results[0]
-        if first.shape[1:] != (self.classes,):
+        if first.shape[-1] != self.classes:
             raise ValueError(
                 f"Results must have answers of {self.classes} entries, as the decoder was made "
-                f"for, not {list(first.shape[1:])}."
+                f"for, not {first.shape[-1]}."
             )
         for slot, result in by_slot.items():
             if not torch.isfinite(result).all():
                 raise ValueError(f"Result of slot {slot} must be finite to be decoded from.")
-        lost = torch.zeros_like(first)
-        rows = torch.stack([by_slot.get(slot, lost) for slot in range(self.n)], 1)
+        rows = first.new_zeros(len(first), len(self.rows_of(range(self.n))), self.classes)
+        for slot, result in by_slot.items():
+            rows[:, self.rows_of([slot])] = result if self.widths[slot] else result[:, None]
         with torch.no_grad():
             decoded = self._coder(first.device).decode(rows.float()).to(first.dtype)
         return torch.stack([own.get(j, decoded[:, j]) for j in answers], 1)

@@ -107,11 +107,6 @@ class LinearDecoding(Code):
         """
         return self._solution(self._sorted(slots)).copy()
 
-    @final
-    def rows_of(self, slots: Sequence[int]) -> list[int]:
-        """The rows of the results of some slots, in the order of the slots."""
-        return [row for slot in slots for row in self._rows[slot]]
-
     @cached_property
     def own_slots(self) -> tuple[tuple[int, ...], ...]:
         """Base slots of one row, whose row is a unit vector, by its column."""
@@ -156,11 +151,6 @@ class LinearDecoding(Code):
         return rows
 
     # What is computed once.
-
-    @cached_property
-    def _rows(self) -> tuple[range, ...]:
-        ends = np.cumsum([max(1, width) for width in self.widths]).tolist()
-        return tuple(map(range, [0, *ends], ends))
 
     @cached_property
     def _is_plain(self) -> bool:

@@ -76,23 +76,31 @@ class Coder(nn.Module):
         query_shape: (c, h, w) of an image.
         classes: length of an answer.
         encoder: "mlp" or "conv".
+        assisted: whether the decoder is given k rows more, a student's estimates: what it adds to
+            them is the answer.
 
     Source: [kosaian2018]. Deviates: of images with several channels, plane c of the parities is
     made from plane c of all queries; the published code groups consecutive planes of one image.
     """
 
     def __init__(
-        self, k: int, r: int, query_shape: tuple[int, ...], classes: int, encoder: str
+        self,
+        k: int,
+        r: int,
+        query_shape: tuple[int, ...],
+        classes: int,
+        encoder: str,
+        assisted: bool = False,
     ) -> None:
         super().__init__()
-        self.k, self.r, self.classes = k, r, classes
+        self.k, self.r, self.classes, self.assisted = k, r, classes, assisted
         _, height, width = query_shape
         self.encoder: nn.Module
         if encoder == "mlp":
             self.encoder = MlpEncoder(k, r, height * width)
         else:
             self.encoder = ConvEncoder(k, r)
-        taken, given = (k + r) * classes, k * classes
+        taken, given = (k + r + k * assisted) * classes, k * classes
         self.decoder = nn.Sequential(
             nn.Linear(taken, taken), nn.ReLU(),
             nn.Linear(taken, given), nn.ReLU(),
@@ -106,10 +114,10 @@ class Coder(nn.Module):
         mixed: Tensor = self.encoder(planes)
         return mixed.view(groups, channels, self.r, height, width).transpose(1, 2)
 
-    def decode(self, results: Float[Tensor, "g n classes"]) -> Float[Tensor, "g k classes"]:
-        """All answers, from results that are zero where a slot is lost."""
-        answers: Tensor = self.decoder(results.flatten(1))
-        return answers.view(len(results), self.k, self.classes)
+    def decode(self, results: Float[Tensor, "g rows classes"]) -> Float[Tensor, "g k classes"]:
+        """All answers, from rows of results that are zero where a slot is lost."""
+        answers: Tensor = self.decoder(results.flatten(1)).view(-1, self.k, self.classes)
+        return answers + results[:, -self.k :] if self.assisted else answers
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -45,8 +45,8 @@ class CodePlan:
         code: parity, mosaic, backup, assisted or learned.
         k, r: queries and extra slots of a group.
         parameters: of the code, beside k and n.
-        student: for `backup` and `assisted`: network and options of the student, such as
-            {"network": "lenet", "width": 0.5}.
+        student: for `backup`, `assisted` and an assisted `learned`: network and options of the
+            student, such as {"network": "lenet", "width": 0.5}.
         parity: for `assisted`: the same of the parity; default: the base's.
         name: in the store; default BASE.CODE-kK-rR.
         seed: of weights, order and noise.
@@ -107,7 +107,7 @@ def train_code(
     with seeded(plan.seed), on_threads(threads):
         match code:
             case Learned():
-                learnt = learn_coder(code, lessons, LearnedRecipe.of(settings))
+                learnt = learn_coder(code, lessons, LearnedRecipe.of(settings), plan.student)
             case Backup():
                 learnt = learn_student(code, lessons, StudentRecipe.of(settings), plan.student)
             case Assisted():

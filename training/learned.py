@@ -1,16 +1,20 @@
 """Trains learned codes: encoder and decoder together, through the frozen base model.
 
 Source: [kosaian2018]. Deviates: one optimiser and schedule for both (`training.loop`); every
-pattern of up to r lost slots, parities included.
+pattern of up to r lost slots, parities included. A student learns beside them, as every student
+does, and through the decoder that is given its estimates.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from codes.backup import STUDENT
 from codes.base import BASE, check_choice
 from codes.learned import Learned
 from codes.neural import Coder, Weights
@@ -19,8 +23,10 @@ from training.images import varied
 from training.learnt import Learnt, Lessons, Objectives
 from training.measure import measure
 from training.recipe import Recipe
+from training.student import OnGroups, StudentRecipe, distillation, student_network
 
 LOSSES = ("mse-base", "kl-base", "xent-label")
+CODER = "coder"  # among what is trained, beside a student
 MOST_PATTERNS = 8  # of lost slots in one step; more are drawn from by chance
 
 
@@ -54,17 +60,25 @@ def patterns(k: int, r: int) -> list[tuple[int, ...]]:
     return [lost for lost in sets if lost[0] < k]
 
 
-def learn_coder(code: Learned, lessons: Lessons, recipe: LearnedRecipe) -> Learnt:
-    """Train encoder and decoder of a code."""
+def learn_coder(
+    code: Learned, lessons: Lessons, recipe: LearnedRecipe, options: Mapping[str, Any]
+) -> Learnt:
+    """Train encoder and decoder of a code, and its student if it has one."""
     coder = code.fresh_coder(lessons.seed).to(lessons.basis.device)
-    objectives = _objectives(lessons.basis, code, coder, recipe)
-    fitted = lessons.fit(coder, objectives, recipe)
+    modules = nn.ModuleDict({CODER: coder})
+    if code.assisted:
+        modules[STUDENT] = OnGroups(student_network(lessons.basis, options), code.k)
+    fitted = lessons.fit(modules, _objectives(lessons.basis, code, modules, recipe), recipe)
     weights = Weights.of(coder)
-    return Learnt(replace(code, weights=weights), {}, recipe, fitted, weights.tensors)
+    students = {role: module for role, module in modules.items() if role == STUDENT}
+    return Learnt(replace(code, weights=weights), students, recipe, fitted, weights.tensors)
 
 
-def _objectives(basis: Basis, code: Learned, coder: Coder, recipe: LearnedRecipe) -> Objectives:
+def _objectives(
+    basis: Basis, code: Learned, modules: nn.ModuleDict, recipe: LearnedRecipe
+) -> Objectives:
     """The loss of some training images, and lost-only accuracy on the validation split."""
+    coder = cast(Coder, modules[CODER])
     losses = patterns(code.k, code.n - code.k)
 
     def loss_of(chosen: Tensor) -> Tensor:
@@ -76,30 +90,39 @@ def _objectives(basis: Basis, code: Learned, coder: Coder, recipe: LearnedRecipe
         parities = coder.encode(queries)
         coded = basis.module(parities.flatten(0, 1)).unflatten(0, parities.shape[:2])
         results = torch.cat([answers, coded], 1)
+        taught = torch.zeros((), device=basis.device)
+        if code.assisted:
+            estimates = modules[STUDENT](queries).float()
+            labels = basis.labels[chosen].flatten()
+            student = estimates.flatten(0, 1), answers.flatten(0, 1)
+            taught = distillation(*student, labels, StudentRecipe())
+            results = torch.cat([results, estimates], 1)
         tried = losses
         if len(losses) > MOST_PATTERNS:
             drawn = torch.randperm(len(losses))[:MOST_PATTERNS].tolist()
             tried = [losses[i] for i in drawn]
-        parts = [_lost(coder, results, lost, code.k) for lost in tried]
+        parts = [_lost(code, coder, results, lost) for lost in tried]
         given = torch.cat([answer for answer, _ in parts], 1).float()
         which = [j for _, own in parts for j in own]
         if recipe.loss == "mse-base":
-            return mse_loss(given, answers[:, which])
+            return taught + mse_loss(given, answers[:, which])
         if recipe.loss == "kl-base":
-            return soft_agreement(given, answers[:, which])
-        return cross_entropy(given.flatten(0, 1), basis.labels[chosen][:, which].flatten())
+            return taught + soft_agreement(given, answers[:, which])
+        return taught + cross_entropy(given.flatten(0, 1), basis.labels[chosen][:, which].flatten())
 
     def score_of() -> float:
         trained = replace(code, weights=Weights.of(coder))
-        modules = {BASE: basis.module}
-        return measure(trained, modules, basis.validation, device=basis.device).lost_only.value
+        by_role = {BASE: basis.module, **dict(modules.items())}
+        return measure(trained, by_role, basis.validation, device=basis.device).lost_only.value
 
     return loss_of, score_of
 
 
-def _lost(coder: Coder, results: Tensor, lost: tuple[int, ...], k: int) -> tuple[Tensor, list[int]]:
+def _lost(
+    code: Learned, coder: Coder, results: Tensor, lost: tuple[int, ...]
+) -> tuple[Tensor, list[int]]:
     """The decoded answers whose own slot is among the lost, [g, a, classes], and which they are."""
     present = torch.ones(results.shape[1], 1, device=results.device)
-    present[list(lost)] = 0.0
-    own = [slot for slot in lost if slot < k]
+    present[code.rows_of(lost)] = 0.0
+    own = [slot for slot in lost if slot < code.k]
     return coder.decode(results * present)[:, own], own

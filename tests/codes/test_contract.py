@@ -37,6 +37,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"k": 1, "n": 2},
         {"k": 2, "n": 2},
         {"k": 2, "n": 4},
+        {"k": 2, "n": 4, "assisted": True},
         {"k": 2, "n": 3, "encoder": "conv", "query_shape": (3, 6, 5), "classes": 4},
     ],
     "assisted": [{"k": 1, "n": 2}, {"k": 3, "n": 6}, {"k": 4, "n": 6}, {"k": 3, "n": 4}],

@@ -73,6 +73,26 @@ def test_distinct_students_are_several_programs(base: Basis) -> None:
     assert made.programs["student-0"] != made.programs["student-1"]
 
 
+def test_a_learned_decoder_takes_a_students_estimates(base: Basis) -> None:
+    """And needs them: with the student's rows left out it is worse."""
+    plan = CodePlan(
+        "learned",
+        2,
+        2,
+        {"assisted": True},
+        student={"hidden": (32,)},
+        epochs=12,
+        recipe={"learning_rate": 1e-2},
+    )
+    made = train_code(plan, base)
+    assert set(made.programs) == {"student"}
+    assert made.code.widths == (0, 0, 0, 2)
+    silent = {**made.modules, "student": lambda groups: torch.zeros(*groups.shape[:2], 10)}
+    assert made.card.metrics["lost_only"].value > 0.9
+    without = measure(made.code, silent, base.test).lost_only.value
+    assert without < made.card.metrics["lost_only"].value - 0.2
+
+
 def test_student_and_parity_share_a_budget(base: Basis) -> None:
     """A helper costs a slot; with two slots the student has one and the parity the other."""
     for r in (1, 2):
