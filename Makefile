@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-fast check format protos bench
+.PHONY: setup demo test test-fast check format protos checkpoints bench
 
 setup: $(VENV)/.ready  ## make .venv with the kofn command in it
 $(VENV)/.ready: pyproject.toml
@@ -34,6 +34,23 @@ format: setup
 
 protos: setup  ## regenerate kofn/wire/*_pb2*
 	python protos/generate.py
+
+FASHION := --base fashion-mnist-lenet --epochs 20 --set shift_pixels=1 --set flip=true
+DIGITS := --base digits-lenet --epochs 200 --set patience=200 --set batch_size=32 \
+  --set learning_rate=0.01
+SHIPPED := --store models/shipped
+
+checkpoints: setup  ## train again what is shipped in models/shipped: half an hour on two cores
+	rm -rf models/shipped
+	kofn train base $(SHIPPED) --dataset digits --network lenet
+	kofn train base $(SHIPPED) --dataset fashion-mnist --network lenet --epochs 20 \
+	  --set shift_pixels=1 --set flip=true
+	for k in 2 4; do for base in "$(DIGITS)" "$(FASHION)"; do \
+	  kofn train student $(SHIPPED) --k $$k $$base && \
+	  kofn train parity $(SHIPPED) --k $$k --encoder sum $$base && \
+	  kofn train parity $(SHIPPED) --k $$k --encoder mosaic $$base || exit 1; done; done
+	kofn train learned $(SHIPPED) --k 2 $(DIGITS)
+	kofn train learned $(SHIPPED) --k 4 $(DIGITS)
 
 bench: setup
 	python -m bench overhead

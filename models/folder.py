@@ -33,6 +33,23 @@ def checked_name(name: str) -> str:
     return name
 
 
+def names_in(mark: str, *roots: Path | None) -> tuple[str, ...]:
+    """Every whole folder's name in any of these, in alphabetical order.
+
+    Args:
+        mark: the file that every whole folder has.
+        roots: None has none.
+    """
+    found = {path.parent.name for root in roots if root for path in root.glob(f"*/{mark}")}
+    return tuple(sorted(found))
+
+
+def find(name: str, mark: str, *roots: Path | None) -> Path | None:
+    """The whole folder of a name, in the first of these that has one."""
+    checked_name(name)
+    return next((root / name for root in roots if root and (root / name / mark).is_file()), None)
+
+
 def put(folder: Path, files: Mapping[str, bytes], mark: str, *, overwrite: bool) -> None:
     """Write a folder and rename it into place: a reader sees the old one whole or the new one.
 

@@ -15,38 +15,52 @@ from torch import Tensor
 
 from models.archive import content_hash
 from models.cards import Card, read_card, to_json
-from models.folder import NameTaken, UnknownModel, checked_name, put, unknown, weights_bytes
+from models.folder import (
+    NameTaken,
+    UnknownModel,
+    checked_name,
+    find,
+    names_in,
+    put,
+    unknown,
+    weights_bytes,
+)
 from models.trained import TrainedCodes
 
 __all__ = ["NameTaken", "Store", "UnknownModel"]
 
 PROGRAM, WEIGHTS, CARD = "program.pt2", "model.safetensors", "card.json"
+CODES = ".codes"
+SHIPPED = Path(__file__).parent / "shipped"  # what comes with the package; `make checkpoints`
 
 
 class Store:
-    """Models by name, in a folder.
+    """Models by name, in a folder, over those that came with the package.
 
     Args:
         root: default $KOFN_STORE, else the platform's cache folder of this user. Made when first
             saved to.
+        shipped: a folder that is only read from, for names that `root` does not have; None: none.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, *, shipped: Path | None = SHIPPED) -> None:
         named = os.environ.get("KOFN_STORE")
         default = Path(named) if named else Path(pooch.os_cache("kofn")) / "models"
         self.root = root if root is not None else default
+        self._shipped = shipped
 
     @property
     def codes(self) -> TrainedCodes:
         """What was trained for these models: learned codes, parity models, students."""
-        return TrainedCodes(self.root / ".codes")
+        shipped = None if self._shipped is None else self._shipped / CODES
+        return TrainedCodes(self.root / CODES, shipped=shipped)
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
     def names(self) -> tuple[str, ...]:
         """Every model here, in alphabetical order."""
-        return tuple(sorted(path.parent.name for path in self.root.glob(f"*/{CARD}")))
+        return names_in(CARD, self.root, self._shipped)
 
     def save(
         self,
@@ -74,7 +88,7 @@ class Store:
             ProgramRefused: the archive is not a program.
             ValueError: a bad name, or a card of something else.
         """
-        folder = self._folder(name)
+        folder = self.root / checked_name(name)
         actual = content_hash(archive)
         if (card.name, card.hash) != (name, actual):
             raise ValueError(
@@ -82,12 +96,12 @@ class Store:
                 f"with {card.hash}."
             )
         if name in self.names() and not overwrite:
-            kept = self.card(name).hash
+            known, kept = self._known(name), self.card(name).hash
             if kept == actual:
-                return folder
+                return known
             raise NameTaken(
-                f"Model {name!r} is kept in {self.root} with hash {kept[:12]}, and this one has "
-                f"{actual[:12]}: choose another name, or overwrite it."
+                f"Model {name!r} is kept in {known.parent} with hash {kept[:12]}, and this one "
+                f"has {actual[:12]}: choose another name, or overwrite it."
             )
         files = {PROGRAM: archive, CARD: to_json(card)}
         if weights is not None:
@@ -125,10 +139,7 @@ class Store:
         return state
 
     def _known(self, name: str) -> Path:
-        known = self.names()
-        if name not in known:
-            raise unknown("model", name, known, self.root)
-        return self._folder(name)
-
-    def _folder(self, name: str) -> Path:
-        return self.root / checked_name(name)
+        folder = find(name, CARD, self.root, self._shipped)
+        if folder is None:
+            raise unknown("model", name, self.names(), self.root)
+        return folder

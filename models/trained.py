@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.archive import content_hash
 from models.cards import Metric, read_checked
-from models.folder import NameTaken, checked_name, put, unknown, weights_bytes
+from models.folder import NameTaken, checked_name, find, names_in, put, unknown, weights_bytes
 
 CARD, WEIGHTS = "code.json", "code.safetensors"
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -66,18 +66,20 @@ def usual_name(base: str, code: str, k: int, r: int) -> str:
 
 
 class TrainedCodes:
-    """Trained codes in a folder.
+    """Trained codes in a folder, over those that came with the package.
 
     Args:
         root: made when first saved to.
+        shipped: only read from, for names that `root` does not have.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, shipped: Path | None = None) -> None:
         self.root = root
+        self._shipped = shipped
 
     def names(self) -> tuple[str, ...]:
         """Every trained code here, in alphabetical order."""
-        return tuple(sorted(path.parent.name for path in self.root.glob(f"*/{CARD}")))
+        return names_in(CARD, self.root, self._shipped)
 
     def save(
         self,
@@ -105,8 +107,8 @@ class TrainedCodes:
             raise ValueError(f"The card must have the programs {actual}, not {card.programs}.")
         if card.name in self.names() and not overwrite:
             raise NameTaken(
-                f"Trained code {card.name!r} is kept in {self.root}: choose another name, or "
-                f"overwrite it."
+                f"Trained code {card.name!r} is kept in {self._known(card.name).parent}: choose "
+                f"another name, or overwrite it."
             )
         files = {f"{checked_name(role)}.pt2": archive for role, archive in programs.items()}
         files[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
@@ -153,6 +155,7 @@ class TrainedCodes:
         return tuple(card for card in cards if card.base_hash == base_hash)
 
     def _known(self, name: str) -> Path:
-        if name not in self.names():
+        folder = find(name, CARD, self.root, self._shipped)
+        if folder is None:
             raise unknown("trained code", name, self.names(), self.root)
-        return self.root / name
+        return folder

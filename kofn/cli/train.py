@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kofn.cli.bar import training_bar
-from kofn.cli.output import Json, Settings, StoreFolder, parameters, print_json, words
+from kofn.cli.output import Json, StoreFolder, parameters, print_json, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,22 +59,32 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
     epochs: Epochs = None,
     seed: Seed = 0,
     device: Device = "cpu",
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Of the network, such as width=16, or of the recipe: shift_pixels=1, flip=true.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     fresh: Fresh = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
     """Train a base model: the network whose answers a cluster serves."""
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
     from models.folder import NameTaken
     from models.store import Store
-    from training.base import Plan, default_name
+    from training.base import BaseRecipe, Plan, default_name
 
+    given = parameters(settings)
+    of_recipe = {item.name for item in fields(BaseRecipe)}
     choices: dict[str, Any] = {
         "name": name,
-        "options": parameters(settings),
+        "options": {key: value for key, value in given.items() if key not in of_recipe},
+        "recipe": {key: value for key, value in given.items() if key in of_recipe},
         "seed": seed,
         "epochs": epochs,
     }

@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 def up(  # noqa: PLR0913 - each flag is an argument to typer
     workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 6,
     model: Annotated[
-        str, typer.Option(help="Name in the model store, or a .pt2 archive.")
-    ] = "digits-mlp",
+        str | None,
+        typer.Option(help="Name in the model store, or a .pt2 archive. [digits-mlp]"),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Serve DATASET-lenet: digits and fashion-mnist are shipped.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="What clients call it; default: the model's name.")
     ] = None,
     code: Annotated[str, typer.Option(help="Code; see `kofn codes list`.")] = "parity",
-    k: Annotated[int | None, typer.Option(help="Answers a group; default: 2/3 of n.")] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(help="Answers a group; default: as the code was trained, else 2/3 of n."),
+    ] = None,
     n: Annotated[int | None, typer.Option(help="Slots a group; default: the workers.")] = None,
     r: Annotated[
         int | None, typer.Option("--r", min=1, help="Extra slots a group: n = k + r.")
@@ -72,7 +79,12 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     if config is not None:
         server, deployments = _from_file(config)
     else:
+        if dataset is not None and model is not None:
+            raise typer.BadParameter("goes without --model.", param_hint="--dataset")
+        model = model or (f"{dataset}-lenet" if dataset else "digits-mlp")
         provide_model(model, store)
+        if (k, n, r) == (None, None, None) and checkpoint is None:
+            k, n = _trained_sizes(model, code, workers, store)
         if r is not None and n is None and k is not None:
             n = k + r
         slots = workers if n is None else n
@@ -181,14 +193,30 @@ def _code(
     return {**code, "calibrated": calibrated}
 
 
+def _trained_sizes(
+    model: str, code: str, workers: int, folder: Path | None
+) -> tuple[int | None, int | None]:
+    """k and n of the largest trained code that these workers can hold; None where there is none."""
+    from models.store import Store
+
+    known = Store(folder).codes
+    cards = [known.card(name) for name in known.names() if name.startswith(f"{model}.{code}-")]
+    sizes = [(card.parameters["k"], card.parameters["n"]) for card in cards]
+    return max((size for size in sizes if size[1] <= workers), default=(None, None))
+
+
 def _trained_code(model: str, code: dict[str, Any], folder: Path | None) -> str | None:
-    """The trained code that goes by the usual name, where the store has it."""
+    """The trained code of the usual name, where the store has it and it is what is asked for."""
     from models.store import Store
     from models.trained import usual_name
 
-    r = code.get("n", code["k"]) - code["k"]
+    r, known = code.get("n", code["k"]) - code["k"], Store(folder).codes
     name = usual_name(model, code["name"], code["k"], r)
-    return name if name in Store(folder).codes.names() else None
+    if name not in known.names():
+        return None
+    trained = known.card(name).parameters
+    is_asked_for = all(trained[key] == value for key, value in code.items() if key in trained)
+    return name if is_asked_for else None
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
