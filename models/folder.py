@@ -46,7 +46,8 @@ def names_in(mark: str, *roots: Path | None) -> tuple[str, ...]:
 
 def find(name: str, mark: str, *roots: Path | None) -> Path | None:
     """The whole folder of a name, in the first of these that has one."""
-    checked_name(name)
+    if not NAME.fullmatch(name):
+        return None  # it could lead out of the folder
     return next((root / name for root in roots if root and (root / name / mark).is_file()), None)
 
 

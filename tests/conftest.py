@@ -72,7 +72,7 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> "Store":
     from models.store import Store
     from training.base import train_and_store
 
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = Store(tmp_path_factory.mktemp("store"), shipped=None)
     train_and_store("digits", "mlp", store=store)
     return store
 

@@ -24,15 +24,16 @@ def test_the_demo_tells_and_draws(digits_store: Any, tmp_path: Path) -> None:
     done = subprocess.run([*DEMO, *flags], capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert list(told["systems"]) == ["uncoded", "replication", "hedged", "coded"]
+    assert list(told["systems"]) == ["uncoded", "replication", "hedged", "coded", "trained"]
     for name, row in told["systems"].items():
         assert row["requests"] >= 80, name
         assert row["clean"] > 0.95, name
         assert row["overall"] > 0.9, name
         assert 0 < row["p50_ms"] <= row["p99_ms"] <= row["p999_ms"], name
-    coded = told["systems"]["coded"]
-    assert coded["missing"] == 0
-    assert coded["lost"] == 0 or coded["lost_only"] > 0.5
+    for name in ("coded", "trained"):
+        coded = told["systems"][name]
+        assert coded["missing"] == 0
+        assert coded["lost"] == 0 or coded["lost_only"] > 0.5
     with Image.open(plot) as drawn:
         assert drawn.size[0] > 1000
         assert len(drawn.convert("RGB").getcolors(1 << 24) or ()) > 10  # more than a white page

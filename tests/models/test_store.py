@@ -12,7 +12,7 @@ from models.archive import content_hash
 from models.cards import Card, CardError, proportion, wilson
 from models.networks import make
 from models.programs import ProgramRefused, export_program, load_program
-from models.store import CARD, PROGRAM, NameTaken, Store, UnknownModel
+from models.store import CARD, PROGRAM, SHIPPED, NameTaken, Store, UnknownModel
 
 
 def program(seed: int) -> bytes:
@@ -27,7 +27,7 @@ def archives() -> tuple[bytes, bytes]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "models")
+    return Store(tmp_path / "models", shipped=None)
 
 
 def card(archive: bytes, name: str = "tiny") -> Card:
@@ -154,3 +154,37 @@ def test_weights_that_share_memory_are_kept(store: Store, archives: tuple[bytes,
     archive = archives[0]
     store.save("tiny", archive, card(archive), weights={"a": shared, "b": shared})
     assert torch.equal(store.weights("tiny")["b"], shared)
+
+
+def test_what_is_shipped_is_found_behind_the_users_own(
+    tmp_path: Path, archives: tuple[bytes, bytes]
+) -> None:
+    """Read only: an own model of the same name stands before it, once it is overwritten."""
+    archive, _ = archives
+    shipped = Store(tmp_path / "shipped", shipped=None)
+    shipped.save("tiny", archive, card(archive))
+    store = Store(tmp_path / "own", shipped=shipped.root)
+    assert store.names() == ("tiny",)
+    assert store.archive("tiny") == archive
+    other = dataclasses.replace(card(archive), title="of the user")
+    store.save("tiny", archive, other)  # the same program: nothing changes
+    assert store.card("tiny").title != "of the user"
+    store.save("tiny", archive, other, overwrite=True)
+    assert store.card("tiny").title == "of the user"
+    assert shipped.card("tiny").title != "of the user"
+
+
+@pytest.mark.parametrize("base", ["digits-lenet", "fashion-mnist-lenet"])
+def test_the_shipped_codes_belong_to_the_shipped_models(base: str, tmp_path: Path) -> None:
+    """For k = 2 and 4, each much better than a guess; all of them a few MB."""
+    store = Store(tmp_path)
+    cards = {card.name: card for card in store.codes.trained_for(store.card(base).hash)}
+    for code in ("parity", "mosaic", "backup"):
+        for k in (2, 4):
+            found = cards[f"{base}.{code}-k{k}-r1"]
+            assert found.metrics["lost_only"].value > 0.5
+            for role, hash_ in found.programs.items():
+                assert content_hash(store.codes.program(found.name, role)) == hash_
+    files = [path for path in SHIPPED.rglob("*") if path.is_file() and ".runs" not in path.parts]
+    size = sum(path.stat().st_size for path in files)
+    assert size < 5e6

@@ -35,7 +35,7 @@ def card(archive: bytes) -> CodeCard:
 
 @pytest.fixture
 def codes(tmp_path: Path) -> TrainedCodes:
-    return Store(tmp_path).codes
+    return Store(tmp_path, shipped=None).codes
 
 
 def test_what_is_saved_comes_back(codes: TrainedCodes, card: CodeCard, archive: bytes) -> None:

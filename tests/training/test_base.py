@@ -27,7 +27,7 @@ from training.run import METRICS, Run
 @pytest.mark.parametrize("network", ["mlp", "lenet"])
 def test_digits_are_learned_in_seconds(network: str, tmp_path: Path) -> None:
     start_s = time.monotonic()
-    store = Store(tmp_path)
+    store = Store(tmp_path, shipped=None)
     card = train_and_store("digits", network, store=store)
     took_s = time.monotonic() - start_s
 
@@ -145,7 +145,7 @@ def test_files_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_storing_does_not_replace(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path, shipped=None)
     train_and_store("digits", "mlp", store=store, epochs=1, name="mine")
     with pytest.raises(NameTaken):
         train_and_store("digits", "mlp", store=store, epochs=1, name="mine", seed=1)
