@@ -4,7 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -184,6 +184,69 @@ def tables(
                 f"clean {record['clean']:.4f}, {record['seconds']:.0f} s"
             )
             console.print(f"{count}/{len(wanted)} {record['row']}: {says}")
+
+
+@app.command()
+def live_accuracy(
+    trained: Annotated[
+        str, typer.Option(help="Trained codes of the store, comma-separated; see `kofn models`.")
+    ] = "fashion-mnist-lenet.backup-k4-r1,fashion-mnist-lenet.mosaic-k2-r1",
+    at: Annotated[str, typer.Option(help="Shares of late tasks in percent.")] = "1,5,10",
+    rate: Annotated[float, typer.Option(min=1, help="Coding groups a second, Poisson.")] = 40,
+    passes: Annotated[int, typer.Option(min=1, help="How often the test set is asked for.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of arrivals, order and stragglers.")] = 0,
+    save: Save = False,
+    as_json: Json = False,
+) -> None:
+    """Accuracy of a trained code under real stragglers, beside what the papers' formula says."""
+    from bench.live_accuracy import measure_all
+
+    shares = [float(share) / 100 for share in at.split(",")]
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    command = f"python -m bench live-accuracy --trained {trained} --at {at} --rate {rate:g}"
+    console = Console(stderr=True, highlight=False)
+
+    async def collect() -> list[dict[str, Any]]:
+        found = []
+        load = measure_all(trained.split(","), shares, rate=rate, passes=passes, seed=seed)
+        async for row in load:
+            console.print(
+                f"{row['trained']}, {100 * row['unavailable']:g} % late: "
+                f"{row['difference_points']:+.2f} points from the formula, "
+                f"{row['difference_several_points']:+.2f} with several losses counted"
+            )
+            found.append({"table": "live-accuracy", **row, **provenance()})
+        return found
+
+    rows = [{**row, "run": run, "command": command} for row in asyncio.run(collect())]
+    if save:
+        console.print(f"appended to {records.append('live-accuracy', rows)}")
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table(title="Accuracy on the live cluster, under stragglers")
+    for title in (
+        "trained code", "late, %", "f_u, %", "queries", "missing", "A_a", "A_d live (95 %)",
+        "A_d offline", "A_o live", "formula", "points apart", "several lost: apart",
+    ):  # fmt: skip
+        table.add_column(title, justify="right")
+    for row in rows:
+        low, high = row["interval"]
+        table.add_row(
+            row["trained"],
+            f"{100 * row['unavailable']:g}",
+            f"{100 * row['reconstructed']:.2f}",
+            str(row["queries"]),
+            str(row["missing"]),
+            f"{row['clean']:.4f}",
+            f"{row['lost_only']:.3f} ({low:.3f}–{high:.3f})",
+            f"{row['lost_only_offline']:.4f}",
+            f"{row['overall']:.4f}",
+            f"{row['formula']:.4f}",
+            f"{row['difference_points']:+.2f}",
+            f"{row['difference_several_points']:+.2f}",
+        )
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,179 @@
+"""What a trained code is worth on the live cluster, beside what is computed from two accuracies.
+
+Papers give the accuracy of all queries as (1 - f) A_a + f A_d: f of them unavailable, A_a the
+model's accuracy and A_d that of decoded answers, both measured apart from any cluster. Here the
+workers straggle by chance, the cluster answers, and all of it is counted. That A_d is of one lost
+slot; where slots are lost independently, some groups lose several, and a second formula weighs
+A_d by how many.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import binom
+
+import kofn
+from bench.load import Observation, drive, poisson
+from kofn.local import LocalCluster
+from kofn.wire.source import Source
+from master.binding import Binding, bind
+from master.config import DeploymentConfig
+from models import data
+from models.cards import proportion
+from models.data import DataSet
+from models.programs import load_program
+from models.store import Store
+from training.measure import Worth, measure
+
+UP_S = 60.0
+DEADLINE_S = 5.0
+# A straggler is late by so much: far beyond the soft deadline, so that its answer counts as lost.
+LATE_MS, SOFT_MS = 1500, 150
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One trained code under one share of stragglers.
+
+    Attributes:
+        trained: its name in the store.
+        unavailable: chance of each task to be late.
+    """
+
+    trained: str
+    unavailable: float
+
+
+def deployment(trained: str, store: Store) -> dict[str, Any]:
+    """How a trained code is served here: its own answers are waited for a fixed time."""
+    card = store.codes.card(trained)
+    calibrated = card.code != "learned"
+    return {
+        "name": trained.replace(".", "-"),
+        "program": card.base,
+        "code": {
+            "name": card.code,
+            "k": card.parameters["k"],
+            "n": card.parameters["n"],
+            "checkpoint": trained,
+            "calibrated": calibrated,
+        },
+        "policy": {"wait": "soft", "soft_deadline": f"{SOFT_MS}ms", "max_sends": 1},
+        "timeout_ms": int(1e3 * DEADLINE_S),
+    }
+
+
+async def measure_all(
+    trained: Sequence[str],
+    shares: Sequence[float],
+    *,
+    rate: float,
+    passes: int,
+    seed: int,
+    folder: Path | None = None,
+) -> AsyncIterator[dict[str, Any]]:
+    """One cluster a trained code, and on it one run a share of stragglers.
+
+    Args:
+        trained: names in the store.
+        shares: chances of each task to be late.
+        rate: groups a second, Poisson; a request holds one group.
+        passes: how often the test set is asked for.
+        seed: of arrivals, order and faults.
+        folder: of the store; default: the user's own.
+    """
+    store = Store(folder)
+    for name in trained:
+        wanted = deployment(name, store)
+        binding = bind(DeploymentConfig.model_validate(wanted), store)
+        card = store.card(store.codes.card(name).base)
+        test = data.load(card.dataset, "test")
+        offline = _offline(binding, test)
+        async with LocalCluster(binding.code.n, [wanted], store=folder) as cluster:
+            await cluster.all_up(UP_S)
+            async with kofn.AsyncClient(cluster.address) as client:
+                for share in shares:
+                    seen = await _load(
+                        client, wanted["name"], test, binding.code.k, share, rate, passes, seed
+                    )
+                    yield {
+                        "trained": name,
+                        "dataset": card.dataset,
+                        "code": binding.code.name,
+                        "k": binding.code.k,
+                        "n": binding.code.n,
+                        "unavailable": share,
+                        **_compared(seen, test, offline),
+                        "seed": seed,
+                    }
+
+
+async def _load(
+    client: kofn.AsyncClient,
+    model: str,
+    test: DataSet,
+    k: int,
+    share: float,
+    rate: float,
+    passes: int,
+    seed: int,
+) -> list[Observation]:
+    law = {"law": "constant", "value_ms": LATE_MS, "probability": share, "interruptible": True}
+    await client.set_faults({"seed": seed, "delay": law})
+    rng = np.random.default_rng(seed)
+    count = len(test.images) // k * k
+    rows = np.concatenate([rng.permutation(count).reshape(-1, k) for _ in range(passes)])
+    times = poisson(rate, 2 * len(rows) / rate, seed)[: len(rows)]
+    return await drive(client, model, test.images.numpy(), rows, times, deadline_s=DEADLINE_S)
+
+
+def _offline(binding: Binding, test: DataSet) -> list[Worth]:
+    """The very same code and programs in this process, with 1 ... n - 1 slots lost."""
+    programs = {
+        role: load_program(binding.archives[hash_]) for role, hash_ in binding.programs.items()
+    }
+
+    def answer(program: Any, rows: torch.Tensor) -> torch.Tensor:
+        answers: torch.Tensor = program([rows])[0]
+        return answers
+
+    by_role = {role: partial(answer, program) for role, program in programs.items()}
+    return [measure(binding.code, by_role, test, lost=lost) for lost in range(1, binding.code.n)]
+
+
+def _compared(seen: Sequence[Observation], test: DataSet, offline: list[Worth]) -> dict[str, Any]:
+    labels = test.labels.numpy()
+    rows = np.concatenate([one.rows for one in seen])
+    source = np.concatenate([one.source for one in seen])
+    right = np.concatenate([one.predictions for one in seen]) == labels[rows]
+    decoded, missing = source == Source.DECODED, source == Source.MISSING
+    credit = np.where(missing, 1 / len(test.classes), right)
+    share = float((source != Source.DIRECT).mean())
+    a_a, a_d = offline[0].clean.value, offline[0].lost_only.value
+    formula = (1 - share) * a_a + share * a_d
+    # How many of the other slots are lost with a lost one, if each is with the same chance.
+    others = binom.pmf(range(len(offline)), len(offline), share)
+    mixed = float(np.average([worth.lost_only.value for worth in offline], weights=others))
+    several = (1 - share) * a_a + share * mixed
+    overall = float(credit.mean())
+    lost = proportion(int(right[decoded].sum()), max(int(decoded.sum()), 1))
+    return {
+        "queries": len(rows),
+        "reconstructed": share,
+        "missing": int(missing.sum()),
+        "clean": a_a,
+        "overall": overall,
+        "lost_only": lost.value,
+        "decoded": int(decoded.sum()),
+        "interval": list(lost.interval),
+        "lost_only_offline": a_d,
+        "formula": formula,
+        "difference_points": 100 * (overall - formula),
+        "formula_several": several,
+        "difference_several_points": 100 * (overall - several),
+    }
