@@ -43,7 +43,7 @@ def within(
     name = WIDTHS[network]
 
     def with_width(step: int) -> dict[str, Any]:
-        value: Any = {"lenet": step / 8, "resnet18": step, "mlp": (step,)}[network]
+        value: Any = {"lenet": step / 32, "resnet18": step, "mlp": (step,)}[network]
         return {**options, name: value}
 
     def cost(step: int) -> int:
