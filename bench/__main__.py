@@ -157,6 +157,7 @@ def tables(
 ) -> None:
     """Train and measure every row of a table that has no record yet; each is kept at once."""
     from bench.cells import published_for, read_table, rows_of
+    from bench.trained_table import TITLES, cells, newest
     from bench.trainings import failed, run_row
     from kofn.cli.bar import training_bar
     from models.store import Store
@@ -184,6 +185,14 @@ def tables(
                 f"clean {record['clean']:.4f}, {record['seconds']:.0f} s"
             )
             console.print(f"{count}/{len(wanted)} {record['row']}: {says}")
+    names = {row.name for row in wanted}
+    found = newest(record for record in records.read(table) if record["row"] in names)
+    shown = Table(title=described.title)
+    for title in TITLES:
+        shown.add_column(title, justify="right")
+    for row_cells in cells(found):
+        shown.add_row(*row_cells)
+    Console(width=230 if not console.is_terminal else None).print(shown)
 
 
 @app.command()

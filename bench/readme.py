@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import codes
 from bench import records
+from bench.cells import read_table
+from bench.trained_table import TITLES, cells, newest
 
 
 def codes_table() -> str:
@@ -59,6 +61,51 @@ def throughput_table() -> str:
         "master, of a core", "workers together",
     )  # fmt: skip
     return markdown(titles, rows) + "\n" + _made_by("throughput")
+
+
+def trained_table(dataset: str) -> str:
+    """The newest records of `python -m bench tables learned-codes` for one data set."""
+    found = [r for r in newest(records.read("learned-codes")) if r["dataset"] == dataset]
+    if not found:
+        return "Not measured yet.\n"
+    last = max(found, key=lambda record: str(record["run"]))
+    note = f"`{last['command']}`, seed {last['seed']}; the last on {last['run'][:10]}, commit "
+    return markdown(TITLES, cells(found)) + f"\n{note}{last['commit']}, {last['machine']}.\n"
+
+
+def published_table() -> str:
+    """The papers' figures that the tables stand beside."""
+    rows = [
+        (figure.dataset, figure.code, figure.k, f"{figure.gap:g}", figure.says, figure.source)
+        for figure in read_table("learned-codes").published
+    ]
+    return markdown(("data set", "code", "k", "gap, points", "what", "source"), rows)
+
+
+def live_accuracy_table() -> str:
+    """The newest records of `python -m bench live-accuracy --save`."""
+    rows = [
+        (
+            f"`{r['trained']}`",
+            f"{100 * r['unavailable']:g} %",
+            f"{100 * r['reconstructed']:.2f} %",
+            r["queries"],
+            r["missing"],
+            f"{r['clean']:.4f}",
+            f"{r['lost_only']:.3f} ({r['interval'][0]:.3f}–{r['interval'][1]:.3f})",
+            f"{r['lost_only_offline']:.4f}",
+            f"{r['overall']:.4f}",
+            f"{r['formula']:.4f}",
+            f"{r['difference_points']:+.2f}",
+            f"{r['difference_several_points']:+.2f}",
+        )
+        for r in records.newest("live-accuracy")
+    ]
+    titles = (
+        "trained code", "late tasks", "f_u", "queries", "missing", "A_a", "A_d live (95 %)",
+        "A_d offline", "A_o live", "formula", "points apart", "several lost: apart",
+    )  # fmt: skip
+    return markdown(titles, rows) + "\n" + _made_by("live-accuracy")
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -68,6 +68,7 @@ def run_row(
         trained = train_code(plan, base, progress=progress, run=run)
     seconds = time.monotonic() - start_s
     for decoder, code in _decoders(trained.code, trained.modules, base):
+        chosen_by = measure(code, trained.modules, base.validation, device=device)
         for lost in range(1, row.r + 1):
             worth = measure(code, trained.modules, base.test, lost=lost, device=device)
             yield {
@@ -81,6 +82,7 @@ def run_row(
                 "decoder": decoder,
                 "lost": lost,
                 **_accuracies(worth),
+                "validation": round(chosen_by.lost_only.value, 5),
                 "baselines": _baselines(worth, row, lost, len(base.card.classes)),
                 "published": [asdict(figure) for figure in published],
                 "cost": trained.card.cost,
