@@ -178,8 +178,9 @@ def networks_within(
     """The widest networks with which each extra slot of a code keeps to its budget.
 
     Args:
-        code: `backup`, whose students get it all; or `assisted`, whose helper gives half of it to
-            the student and half to the parity, while with r > 1 each has a slot of its own.
+        code: `backup` or an assisted `learned`, whose students get it all; or `assisted`, whose
+            helper gives half of it to the student and half to the parity, while with r > 1 each
+            has a slot of its own.
         k, r: queries and extra slots of a group.
         cost: of one extra slot for one group, as a share of a base model's one answer.
         network, pool: of the students, as of `student_within`.
@@ -190,7 +191,7 @@ def networks_within(
     Raises:
         ValueError: even the narrowest costs more.
     """
-    if code == Backup.name:
+    if code != Assisted.name:
         return {"student": student_within(basis, cost / k, network, pool)}
     if r == 1:
         cost /= 2

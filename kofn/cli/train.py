@@ -162,6 +162,10 @@ def learned(  # noqa: PLR0913 - each flag is an argument to typer
     loss: Annotated[
         str, typer.Option(help="Of a lost answer: mse-base, kl-base or xent-label.")
     ] = "kl-base",
+    assisted: Annotated[
+        bool,
+        typer.Option(help="The last extra slot is a student's; the decoder sees its estimates."),
+    ] = False,
     name: CodeName = None,
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -173,13 +177,15 @@ def learned(  # noqa: PLR0913 - each flag is an argument to typer
     as_json: Json = False,
 ) -> None:
     """Train a learned code: encoder and decoder together, through the base model."""
+    helped = _networks(base, "learned", k, r, None, None, 1, device, store) if assisted else {}
     _train_code(
         base,
         {
             "code": "learned",
             "k": k,
             "r": r,
-            "parameters": {"encoder": encoder},
+            "parameters": {"encoder": encoder, "assisted": assisted},
+            **helped,
             "name": name,
             "epochs": epochs,
             "seed": seed,

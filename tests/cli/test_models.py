@@ -20,8 +20,9 @@ def test_a_trained_model_is_listed(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     card = json.loads(done.stdout)
     assert (card["name"], card["dataset"], card["network"]) == ("small", "digits", "mlp")
-    (listed,) = json.loads(runner.invoke(app, ["models", "list", *store, "--json"]).stdout)
-    assert listed["hash"] == card["hash"]
+    listed = json.loads(runner.invoke(app, ["models", "list", *store, "--json"]).stdout)
+    hashes = {model["name"]: model["hash"] for model in listed}  # shipped ones among them
+    assert hashes["small"] == card["hash"]
     assert "small" in runner.invoke(app, ["models", "list", *store]).stdout
     shown = runner.invoke(app, ["models", "show", "small", *store])
     assert json.loads(shown.stdout)["hash"] == card["hash"]
@@ -67,3 +68,24 @@ def test_bad_trainings_are_refused(arguments: list[str], says: str, trained_stor
     assert done.exit_code != 0
     assert says in done.output + str(done.exception)
     assert "refused" not in trained_store.codes.names()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "programs"),
+    [
+        (["assisted", "--r", "1"], "assisted", {"helper"}),
+        (["learned", "--r", "2", "--assisted"], "learned", {"student"}),
+        (["student", "--r", "2", "--distinct"], "backup", {"student-0", "student-1"}),
+    ],
+)
+def test_codes_with_students_are_trained(
+    command: list[str], code: str, programs: set[str], trained_store: Store
+) -> None:
+    name = f"{code}-of-the-test"
+    flags = ["--base", "digits-mlp", "--k", "2", "--epochs", "1", "--name", name]
+    store = ["--store", str(trained_store.root)]
+    done = runner.invoke(app, ["train", *command, *flags, *store, "--json"])
+    assert done.exit_code == 0, done.output
+    card = json.loads(done.stdout)
+    assert (card["code"], set(card["programs"])) == (code, programs)
+    assert "student: {" in done.stderr
