@@ -1,7 +1,8 @@
 """What the trainers of codes are given and what they leave, whatever it is that they train."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -29,6 +30,13 @@ class Lessons:
     seed: int
     progress: Callable[[Progress], None] | None = None
     run: Run | None = None
+
+    def again(self, attempt: int) -> Self:
+        """The same with other draws and a run of its own; attempt 0 is this one."""
+        if not attempt:
+            return self
+        run = None if self.run is None else self.run.again(attempt)
+        return replace(self, seed=self.seed + attempt, run=run)
 
     def fit(self, module: nn.Module, objectives: Objectives, recipe: Recipe) -> Fitted:
         """Train a module in place on the base model's data set."""

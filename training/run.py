@@ -75,9 +75,15 @@ class Run:
             self._writer.close()
             self._writer = None
 
+    def again(self, attempt: int) -> "Run":
+        """A further attempt at the same, in a folder within this one; gone on with like this."""
+        config = json.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        return Run(self.folder / f"again-{attempt}", {**config, "attempt": attempt})
+
     def finish(self) -> None:
-        """What it learned is kept elsewhere: its state may go, its metrics stay."""
-        (self.folder / STATE).unlink(missing_ok=True)
+        """What it learned is kept elsewhere: its states may go, its metrics stay."""
+        for state in self.folder.rglob(STATE):
+            state.unlink()
 
     def _draw(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if self._writer is None:

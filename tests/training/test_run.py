@@ -90,3 +90,18 @@ def test_a_fresh_run_and_one_that_ended_begin_anew(tmp_path: Path) -> None:
     assert not (run.folder / STATE).exists()
     assert (run.folder / METRICS).exists()
     assert Run(tmp_path / "run", {"k": 5}).epoch == 0
+
+
+def test_what_stays_at_chance_is_tried_again(digits_store: Store, tmp_path: Path) -> None:
+    """With no learning at all three draws are tried, each kept, and all states go in the end."""
+    base = basis("digits-mlp", digits_store)
+    plan = CodePlan("learned", 5, epochs=1, recipe={"learning_rate": 1e-12})
+    run = Run(tmp_path / "run", {"k": 5})
+    made = train_code(plan, base, run=run)
+    assert made.card.metrics["lost_only"].value < 0.2
+    kept = [folder / METRICS for folder in (run.folder, *sorted(run.folder.glob("again-*")))]
+    assert [len(path.read_text().splitlines()) for path in kept] == [1, 1, 1]
+    again = train_code(plan, base, run=Run(tmp_path / "run", {"k": 5}))
+    assert all(map(torch.equal, weights(made), weights(again)))
+    run.finish()
+    assert not list(run.folder.rglob(STATE))
