@@ -97,13 +97,12 @@ def live_accuracy_table() -> str:
             f"{r['overall']:.4f}",
             f"{r['formula']:.4f}",
             f"{r['difference_points']:+.2f}",
-            f"{r['difference_several_points']:+.2f}",
         )
         for r in records.newest("live-accuracy")
     ]
     titles = (
         "trained code", "late tasks", "f_u", "queries", "missing", "A_a", "A_d live (95 %)",
-        "A_d offline", "A_o live", "formula", "points apart", "several lost: apart",
+        "A_d offline", "A_o live", "formula", "points apart",
     )  # fmt: skip
     return markdown(titles, rows) + "\n" + _made_by("live-accuracy")
 
