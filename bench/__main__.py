@@ -160,7 +160,7 @@ def tables(
     from bench.cells import published_for, read_table, rows_of
     from bench.trained_table import TITLES, cells, newest
     from bench.trainings import failed, run_row
-    from kofn.cli.bar import training_bar
+    from kofn.cli.trainings import training_bar
     from models.store import Store
 
     described = read_table(table)
@@ -202,7 +202,7 @@ def live_accuracy(
         str, typer.Option(help="Trained codes of the store, comma-separated; see `kofn models`.")
     ] = "fashion-mnist-lenet.backup-k4-r1,fashion-mnist-lenet.mosaic-k4-r1",
     at: Annotated[str, typer.Option(help="Shares of late tasks in percent.")] = "1,5,10",
-    rate: Annotated[float, typer.Option(min=1, help="Coding groups a second, Poisson.")] = 40,
+    rate: Annotated[float, typer.Option(min=1, help="Coding groups a second, Poisson.")] = 30,
     passes: Annotated[int, typer.Option(min=1, help="How often the test set is asked for.")] = 1,
     seed: Annotated[int, typer.Option(help="Of arrivals, order and stragglers.")] = 0,
     save: Save = False,

@@ -33,7 +33,7 @@ from training.measure import Worth, measure
 UP_S = 60.0
 DEADLINE_S = 5.0
 # A straggler is late by so much: far beyond the soft deadline, so that its answer counts as lost.
-LATE_MS, SOFT_MS = 1500, 60
+LATE_MS, SOFT_MS = 400, 60
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def demo(
 
 def _provide_student(folder: Path | None) -> None:
     """Train the trained code's student, in seconds, where the store has none for this model."""
-    from kofn.cli.bar import training_bar
+    from kofn.cli.trainings import training_bar
     from models.store import Store
     from training.basis import basis
     from training.codes import CodePlan, student_within, train_code

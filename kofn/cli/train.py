@@ -1,45 +1,22 @@
 """`kofn train`: train models into the store."""
 
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from kofn.cli.bar import training_bar
-from kofn.cli.output import Json, StoreFolder, parameters, print_json, words
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from models.cards import Card
-    from models.store import Store
-    from training.basis import Basis
-    from training.run import Run
+from kofn.cli import train_codes
+from kofn.cli.output import Json, StoreFolder, parameters, print_json
+from kofn.cli.trainings import (
+    Device,
+    Epochs,
+    Fresh,
+    Overwrite,
+    Seed,
+    kept_run,
+    train_showing_progress,
+)
 
 app = typer.Typer(help="Train models into the store.", no_args_is_help=True)
-
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Begin anew where a run was broken off; else go on.")
-]
-
-
-Base = Annotated[str, typer.Option("--base", help="Model of the store to train for.")]
-K = Annotated[int, typer.Option("--k", min=1, help="Queries a group.")]
-R = Annotated[int, typer.Option("--r", min=1, help="Extra slots a group.")]
-CodeName = Annotated[
-    str | None, typer.Option("--name", help="In the store; default: BASE.CODE-kK-rR.")
-]
-Epochs = Annotated[int | None, typer.Option(min=1, help="At most.")]
-Seed = Annotated[int, typer.Option(help="Of weights, order and noise.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a stored one.")]
-RecipeSettings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="Of the recipe: learning_rate=1e-3, shift_pixels=1, ..."
-    ),
-]
 
 
 @app.callback()
@@ -92,7 +69,7 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
     called, kept = default_name(plan), Store(store)
     if called in kept.names() and not overwrite:
         raise NameTaken(f"Model {called!r} is kept already: choose --name, or --overwrite it.")
-    with _kept_run(kept, called, asdict(plan), fresh=fresh) as run:
+    with kept_run(kept, called, asdict(plan), fresh=fresh) as run:
         card = train_showing_progress(
             dataset,
             network,
@@ -106,297 +83,10 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
         print_json(asdict(card))
 
 
-@app.command()
-def parity(  # noqa: PLR0913 - each flag is an argument to typer
-    base: Base = "digits-lenet",
-    k: K = 2,
-    r: R = 1,
-    encoder: Annotated[str, typer.Option(help="sum: queries added up; mosaic: side by side.")] = (
-        "mosaic"
-    ),
-    answers: Annotated[
-        str, typer.Option(help="Of a mosaic: sum, one sum of all; each, all of them at once.")
-    ] = "sum",
-    loss: Annotated[str, typer.Option(help="mse, or decoded: also the answers got from it.")] = (
-        "decoded"
-    ),
-    name: CodeName = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    settings: RecipeSettings = None,
-    overwrite: Overwrite = False,
-    fresh: Fresh = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Train parity models: networks that turn coded queries into coded answers (ParM)."""
-    if encoder not in ("sum", "mosaic"):
-        raise typer.BadParameter(f"must be sum or mosaic, not {encoder!r}.", param_hint="--encoder")
-    _train_code(
-        base,
-        {
-            "code": "parity" if encoder == "sum" else "mosaic",
-            "k": k,
-            "r": r,
-            "parameters": {} if encoder == "sum" else {"answers": answers},
-            "name": name,
-            "epochs": epochs,
-            "seed": seed,
-            "recipe": {"loss": loss, **parameters(settings)},
-        },
-        device,
-        store,
-        overwrite=overwrite,
-        fresh=fresh,
-        as_json=as_json,
-    )
-
-
-@app.command()
-def learned(  # noqa: PLR0913 - each flag is an argument to typer
-    base: Base = "digits-lenet",
-    k: K = 2,
-    r: R = 1,
-    encoder: Annotated[str, typer.Option(help="mlp or conv.")] = "mlp",
-    loss: Annotated[
-        str, typer.Option(help="Of a lost answer: mse-base, kl-base or xent-label.")
-    ] = "kl-base",
-    assisted: Annotated[
-        bool,
-        typer.Option(help="The last extra slot is a student's; the decoder sees its estimates."),
-    ] = False,
-    name: CodeName = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    settings: RecipeSettings = None,
-    overwrite: Overwrite = False,
-    fresh: Fresh = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Train a learned code: encoder and decoder together, through the base model."""
-    helped = _networks(base, "learned", k, r, None, None, 1, device, store) if assisted else {}
-    _train_code(
-        base,
-        {
-            "code": "learned",
-            "k": k,
-            "r": r,
-            "parameters": {"encoder": encoder, "assisted": assisted},
-            **helped,
-            "name": name,
-            "epochs": epochs,
-            "seed": seed,
-            "recipe": {"loss": loss, **parameters(settings)},
-        },
-        device,
-        store,
-        overwrite=overwrite,
-        fresh=fresh,
-        as_json=as_json,
-    )
-
-
-Cost = Annotated[
-    str | None,
-    typer.Option(help="Of one query, as a share of the base's; default: 1/k, a group costs 1."),
-]
-StudentNetwork = Annotated[
-    str | None, typer.Option("--network", help="mlp, lenet or resnet18; default: the base's.")
-]
-Pool = Annotated[int, typer.Option(min=1, help="2: the student looks at half the resolution.")]
-
-
-@app.command()
-def student(  # noqa: PLR0913 - each flag is an argument to typer
-    base: Base = "digits-lenet",
-    k: K = 2,
-    r: R = 1,
-    cost: Cost = None,
-    network: StudentNetwork = None,
-    pool: Pool = 1,
-    distinct: Annotated[
-        bool, typer.Option(help="Another student in each of the r slots; lost answers are a mean.")
-    ] = False,
-    name: CodeName = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    settings: RecipeSettings = None,
-    overwrite: Overwrite = False,
-    fresh: Fresh = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Train an approximate backup: a small network that answers all queries of a group."""
-    _train_code(
-        base,
-        {
-            "code": "backup",
-            "k": k,
-            "r": r,
-            "parameters": {"distinct": distinct},
-            **_networks(base, "backup", k, r, cost, network, pool, device, store),
-            "name": name,
-            "epochs": epochs,
-            "seed": seed,
-            "recipe": parameters(settings),
-        },
-        device,
-        store,
-        overwrite=overwrite,
-        fresh=fresh,
-        as_json=as_json,
-    )
-
-
-@app.command()
-def assisted(  # noqa: PLR0913 - each flag is an argument to typer
-    base: Base = "digits-lenet",
-    k: K = 2,
-    r: R = 1,
-    cost: Cost = None,
-    network: StudentNetwork = None,
-    pool: Pool = 1,
-    name: CodeName = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    settings: RecipeSettings = None,
-    overwrite: Overwrite = False,
-    fresh: Fresh = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Train a student and a parity that are decoded together, for the price of r slots."""
-    _train_code(
-        base,
-        {
-            "code": "assisted",
-            "k": k,
-            "r": r,
-            **_networks(base, "assisted", k, r, cost, network, pool, device, store),
-            "name": name,
-            "epochs": epochs,
-            "seed": seed,
-            "recipe": parameters(settings),
-        },
-        device,
-        store,
-        overwrite=overwrite,
-        fresh=fresh,
-        as_json=as_json,
-    )
-
-
-def _networks(  # noqa: PLR0913 - as the commands have them
-    base: str,
-    code: str,
-    k: int,
-    r: int,
-    cost: str | None,
-    network: str | None,
-    pool: int,
-    device: str,
-    store: Path | None,
-) -> dict[str, dict[str, Any]]:
-    """The networks of extra slots that keep to a budget, told to the user."""
-    from training.codes import networks_within
-
-    share = k * _share(cost, k)
-    found = networks_within(_basis(base, device, store), code, k, r, share, network, pool)
-    for role, options in found.items():
-        words.print(f"{role}: {options or 'as the base'}")
-    words.print(f"an extra slot costs at most {share:.4g} of a base slot")
-    return found
-
-
-def _share(text: str | None, k: int) -> float:
-    from fractions import Fraction
-
-    if text is None:
-        return 1 / k
-    try:
-        share = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        share = 0.0
-    if not 0 < share <= 1:
-        raise typer.BadParameter(f"must be above 0, at most 1, like 1/4, not {text!r}.")
-    return share
-
-
-def _basis(base: str, device: str, store: Path | None) -> "Basis":
-    from models.store import Store
-    from training.basis import basis
-
-    return basis(base, Store(store), device)
-
-
-def _train_code(
-    base: str,
-    plan: dict[str, Any],
-    device: str,
-    folder: Path | None,
-    *,
-    overwrite: bool,
-    fresh: bool,
-    as_json: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from models.folder import NameTaken
-    from models.store import Store
-    from training.codes import CodePlan, default_name, train_code
-
-    wanted = CodePlan(**plan)
-    store = Store(folder)
-    name = default_name(base, wanted)
-    if name in store.codes.names() and not overwrite:
-        raise NameTaken(f"Trained code {name!r} is kept already: choose --name, or --overwrite it.")
-    config = {**asdict(wanted), "base_hash": store.card(base).hash}
-    with _kept_run(store, name, config, fresh=fresh) as run:
-        with training_bar(name) as progress:
-            trained = train_code(wanted, _basis(base, device, folder), progress=progress, run=run)
-        store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
-    for lost in range(1, wanted.r + 1):
-        mark = "" if lost == 1 else f"_{lost}_lost"
-        worth = trained.card.metrics[f"lost_only{mark}"]
-        low, high = worth.interval
-        words.print(
-            f"{name}: {lost} lost of {wanted.k + wanted.r}: {worth.value:.4f} of the decoded "
-            f"answers right ({low:.4f}–{high:.4f}), clean {trained.card.metrics['clean'].value:.4f}"
-        )
-    if as_json:
-        print_json(asdict(trained.card))
-
-
-@contextmanager
-def _kept_run(
-    store: "Store", name: str, config: "Mapping[str, Any]", *, fresh: bool
-) -> "Iterator[Run]":
-    """The run of a model's training, beside the models: gone on with where it was broken off."""
-    from training.run import Run
-
-    run = Run(store.root / ".runs" / name, config, fresh=fresh)
-    if run.epoch:
-        words.print(f"going on after epoch {run.epoch}; --fresh would begin anew")
-    try:
-        yield run
-    except KeyboardInterrupt:
-        words.print(f"stopped after epoch {run.epoch}; the same command goes on from there")
-        raise
-    run.finish()
-    words.print(f"metrics of every epoch: {run.folder}")
-
-
-def train_showing_progress(dataset: str, network: str, *, store: "Store", **choices: Any) -> "Card":
-    """`training.base.train_and_store` with a bar on the terminal."""
-    from training.base import train_and_store
-
-    with training_bar(f"{network} on {dataset}") as progress:
-        card = train_and_store(dataset, network, store=store, progress=progress, **choices)
-    accuracy = card.metrics["test_accuracy"]
-    words.print(f"{card.name}: test accuracy {accuracy.value:.4f} on {accuracy.count} images")
-    return card
+for command in (
+    train_codes.parity,
+    train_codes.learned,
+    train_codes.student,
+    train_codes.assisted,
+):
+    app.command()(command)

@@ -171,7 +171,7 @@ def provide_model(model: str, folder: Path | None) -> None:
         if not model.endswith(".pt2"):
             store.card(model)  # raises, saying which there are
         return
-    from kofn.cli.train import train_showing_progress
+    from kofn.cli.trainings import train_showing_progress
 
     train_showing_progress(dataset, network, store=store)
 
