@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from bench import records
 from bench.records import provenance
+from kofn.cli.output import print_table
 
 app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
@@ -67,27 +66,27 @@ def overhead(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(title=f"Master overhead a batch: {groups} images a slot, medians")
-    for title in (
-        "code", "images", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC",
-        "x sockets", "coding / CPU",
-    ):  # fmt: skip
-        table.add_column(title, justify="right")
-    for row in rows:
-        table.add_row(
-            row["code"],
-            row["image"],
-            str(row["n"]),
-            str(row["k"]),
-            f"{row['coded']['wall_us']:.0f}",
-            f"{row['time_ratio_grpc']:.2f}",
-            f"{row['time_ratio_sockets']:.2f}",
-            f"{row['coded']['cpu_us']:.0f}",
-            f"{row['cpu_ratio_grpc']:.2f}",
-            f"{row['cpu_ratio_sockets']:.2f}",
-            f"{100 * row['coding_share']:.1f} %",
-        )
-    Console().print(table)
+    print_table(
+        f"Master overhead a batch: {groups} images a slot, medians",
+        ("code", "images", "n", "k", "time us", "x gRPC", "x sockets", "CPU us", "x gRPC",
+         "x sockets", "coding / CPU"),
+        [
+            (
+                row["code"],
+                row["image"],
+                row["n"],
+                row["k"],
+                f"{row['coded']['wall_us']:.0f}",
+                f"{row['time_ratio_grpc']:.2f}",
+                f"{row['time_ratio_sockets']:.2f}",
+                f"{row['coded']['cpu_us']:.0f}",
+                f"{row['cpu_ratio_grpc']:.2f}",
+                f"{row['cpu_ratio_sockets']:.2f}",
+                f"{100 * row['coding_share']:.1f} %",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
 
 
 @app.command()
@@ -121,22 +120,22 @@ def throughput(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(title=f"Throughput: {model}, {workers} workers, {concurrency} requests in flight")
-    for title in (
-        "code", "images a request", "images/s", "p50 ms", "p99 ms", "master CPU", "workers CPU",
-        "client CPU",
-    ):  # fmt: skip
-        table.add_column(title, justify="right")
-    for row in rows:
-        table.add_row(
-            row["code"],
-            str(row["batch"]),
-            f"{row['images_per_s']:.0f}",
-            f"{row['p50_ms']:.1f}",
-            f"{row['p99_ms']:.1f}",
-            *(f"{100 * row[f'{who}_cpu']:.0f} %" for who in ("master", "worker", "client")),
-        )
-    Console().print(table)
+    print_table(
+        f"Throughput: {model}, {workers} workers, {concurrency} requests in flight",
+        ("code", "images a request", "images/s", "p50 ms", "p99 ms", "master CPU", "workers CPU",
+         "client CPU"),
+        [
+            (
+                row["code"],
+                row["batch"],
+                f"{row['images_per_s']:.0f}",
+                f"{row['p50_ms']:.1f}",
+                f"{row['p99_ms']:.1f}",
+                *(f"{100 * row[f'{who}_cpu']:.0f} %" for who in ("master", "worker", "client")),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
 
 
 @app.command()
@@ -188,12 +187,7 @@ def tables(
             console.print(f"{count}/{len(wanted)} {record['row']}: {says}")
     names = {row.name for row in wanted}
     found = newest(record for record in records.read(table) if record["row"] in names)
-    shown = Table(title=described.title)
-    for title in TITLES:
-        shown.add_column(title, justify="right")
-    for row_cells in cells(found):
-        shown.add_row(*row_cells)
-    Console(width=230 if not console.is_terminal else None).print(shown)
+    print_table(f"{described.title}; gaps in points of accuracy", TITLES, cells(found))
 
 
 @app.command()
@@ -209,7 +203,7 @@ def live_accuracy(
     as_json: Json = False,
 ) -> None:
     """Accuracy of a trained code under real stragglers, beside what the papers' formula says."""
-    from bench.live_accuracy import measure_all
+    from bench.live_accuracy import TITLES, cells, measure_all
     from kofn.logs import configure_logs
 
     configure_logs("error")
@@ -235,28 +229,7 @@ def live_accuracy(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(title="Accuracy on the live cluster, under stragglers")
-    for title in (
-        "trained code", "late, %", "f_u, %", "queries", "missing", "A_a", "A_d live (95 %)",
-        "A_d offline", "A_o live", "formula", "points apart",
-    ):  # fmt: skip
-        table.add_column(title, justify="right")
-    for row in rows:
-        low, high = row["interval"]
-        table.add_row(
-            row["trained"],
-            f"{100 * row['unavailable']:g}",
-            f"{100 * row['reconstructed']:.2f}",
-            str(row["queries"]),
-            str(row["missing"]),
-            f"{row['clean']:.4f}",
-            f"{row['lost_only']:.3f} ({low:.3f}–{high:.3f})",
-            f"{row['lost_only_offline']:.4f}",
-            f"{row['overall']:.4f}",
-            f"{row['formula']:.4f}",
-            f"{row['difference_points']:+.2f}",
-        )
-    Console(width=None if sys.stdout.isatty() else 180).print(table)
+    print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
 if __name__ == "__main__":

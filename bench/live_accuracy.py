@@ -9,7 +9,6 @@ late as it is, where a calibrated decoder would estimate it from less than A_d i
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,19 +33,10 @@ UP_S = 60.0
 DEADLINE_S = 5.0
 # A straggler is late by so much: far beyond the soft deadline, so that its answer counts as lost.
 LATE_MS, SOFT_MS = 400, 60
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One trained code under one share of stragglers.
-
-    Attributes:
-        trained: its name in the store.
-        unavailable: chance of each task to be late.
-    """
-
-    trained: str
-    unavailable: float
+TITLES = (
+    "trained code", "late tasks", "f_u", "queries", "missing", "A_a", "A_d live (95 %)",
+    "A_d offline", "A_o live", "formula", "points apart",
+)  # fmt: skip
 
 
 def deployment(trained: str, store: Store) -> dict[str, Any]:
@@ -176,3 +166,21 @@ def compared(seen: Sequence[Observation], test: DataSet, offline: Worth) -> dict
         "formula": formula,
         "difference_points": 100 * (overall - formula),
     }
+
+
+def cells(row: dict[str, Any]) -> tuple[object, ...]:
+    """A row of the table, under `TITLES`."""
+    low, high = row["interval"]
+    return (
+        row["trained"],
+        f"{100 * row['unavailable']:g} %",
+        f"{100 * row['reconstructed']:.2f} %",
+        row["queries"],
+        row["missing"],
+        f"{row['clean']:.4f}",
+        f"{row['lost_only']:.3f} ({low:.3f}–{high:.3f})",
+        f"{row['lost_only_offline']:.4f}",
+        f"{row['overall']:.4f}",
+        f"{row['formula']:.4f}",
+        f"{row['difference_points']:+.2f}",
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import codes
-from bench import records
+from bench import live_accuracy, records
 from bench.cells import read_table
 from bench.trained_table import TITLES, cells, newest
 
@@ -84,27 +84,8 @@ def published_table() -> str:
 
 def live_accuracy_table() -> str:
     """The newest records of `python -m bench live-accuracy --save`."""
-    rows = [
-        (
-            f"`{r['trained']}`",
-            f"{100 * r['unavailable']:g} %",
-            f"{100 * r['reconstructed']:.2f} %",
-            r["queries"],
-            r["missing"],
-            f"{r['clean']:.4f}",
-            f"{r['lost_only']:.3f} ({r['interval'][0]:.3f}–{r['interval'][1]:.3f})",
-            f"{r['lost_only_offline']:.4f}",
-            f"{r['overall']:.4f}",
-            f"{r['formula']:.4f}",
-            f"{r['difference_points']:+.2f}",
-        )
-        for r in records.newest("live-accuracy")
-    ]
-    titles = (
-        "trained code", "late tasks", "f_u", "queries", "missing", "A_a", "A_d live (95 %)",
-        "A_d offline", "A_o live", "formula", "points apart",
-    )  # fmt: skip
-    return markdown(titles, rows) + "\n" + _made_by("live-accuracy")
+    rows = map(live_accuracy.cells, records.newest("live-accuracy"))
+    return markdown(live_accuracy.TITLES, rows) + "\n" + _made_by("live-accuracy")
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from models.cards import NORMAL_95
 
 TITLES = (
-    "row", "decoder", "lost", "clean", "overall", "lost-only (95 %)", "gap, points",
-    "published gap", "uncoded", "replication", "above the backup, points (95 %)", "cost", "s",
+    "row", "decoder", "lost", "clean", "lost-only (95 %)", "gap", "published gap",
+    "above the backup (95 %)", "overall", "uncoded", "replicated", "cost", "s",
 )  # fmt: skip
 Record = dict[str, Any]
 
@@ -94,13 +94,13 @@ def _cells(record: Record, backups: dict[tuple[str, int, int], str]) -> tuple[st
         record["decoder"],
         str(record["lost"]),
         f"{record['clean']:.4f}",
-        f"{record['overall']:.4f}",
         f"{record['lost_only']:.4f} ({low:.3f}–{high:.3f})",
         f"{100 * (record['clean'] - record['lost_only']):.2f}",
         published or "–",
-        f"{record['baselines']['uncoded']:.4f}",
-        f"{record['baselines']['replication']:.4f}",
         above,
+        f"{record['overall']:.3f}",
+        f"{record['baselines']['uncoded']:.3f}",
+        f"{record['baselines']['replication']:.3f}",
         f"{record['cost']:.2f}",
         f"{record['seconds']:.0f}",
     )

@@ -72,12 +72,7 @@ def run_row(
         for lost in range(1, row.r + 1):
             worth = measure(code, trained.modules, base.test, lost=lost, device=device)
             yield {
-                "row": row.name,
-                "dataset": row.base.dataset,
-                "model": row.model,
-                "code": row.code,
-                "k": row.k,
-                "n": row.k + row.r,
+                **_of_row(row),
                 "recovery_threshold": code.recovery_threshold,
                 "decoder": decoder,
                 "lost": lost,
@@ -86,11 +81,9 @@ def run_row(
                 "baselines": _baselines(worth, row, lost, len(base.card.classes)),
                 "published": [asdict(figure) for figure in published],
                 "cost": trained.card.cost,
-                "seed": row.seed,
                 "seconds": round(seconds, 1),
                 "base_hash": base.card.hash,
                 "recipe": trained.card.recipe,
-                "spec": row.spec,
                 **provenance(),
             }
     store.codes.save(trained.card, trained.programs, trained.weights, overwrite=True)
@@ -99,6 +92,10 @@ def run_row(
 
 def failed(row: Row, error: Exception) -> dict[str, Any]:
     """The record of a row that came to nothing."""
+    return {**_of_row(row), "error": f"{type(error).__name__}: {error}", **provenance()}
+
+
+def _of_row(row: Row) -> dict[str, Any]:
     return {
         "row": row.name,
         "dataset": row.base.dataset,
@@ -107,9 +104,7 @@ def failed(row: Row, error: Exception) -> dict[str, Any]:
         "k": row.k,
         "n": row.k + row.r,
         "seed": row.seed,
-        "error": f"{type(error).__name__}: {error}",
         "spec": row.spec,
-        **provenance(),
     }
 
 
