@@ -64,7 +64,7 @@ def test_another_base_model_is_refused_with_both_hashes(trained_store: Store) ->
     [
         ({"name": "backup"}, InvalidArgument, f"code.checkpoint must name .*{BACKUP}"),
         ({"name": "learned"}, InvalidArgument, f"code.checkpoint must name .*{LEARNED}"),
-        ({"name": "backup", "checkpoint": "digits-mlp.backup-k2"}, NotFound, f"mean '{BACKUP}'"),
+        ({"name": "backup", "checkpoint": "digits-mlp.backup-k2-r"}, NotFound, f"mean '{BACKUP}'"),
         ({"name": "backup", "checkpoint": BACKUP, "k": 1}, InvalidArgument, "code.k must be 2"),
         ({"name": "mosaic", "checkpoint": BACKUP}, InvalidArgument, "code.name must be 'backup'"),
         ({"name": "learned", "checkpoint": LEARNED, "encoder": "conv"}, InvalidArgument, "encoder"),
