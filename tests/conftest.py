@@ -79,13 +79,14 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> "Store":
 
 @pytest.fixture(scope="session")
 def trained_store(digits_store: "Store") -> "Store":
-    """The store with two codes trained for digits-mlp: a backup at k = 2 and a learned one."""
+    """The store with codes trained for digits-mlp at k = 2: a backup, an assisted, a learned."""
     from training.basis import basis
     from training.codes import CodePlan, train_code
 
     base = basis("digits-mlp", digits_store)
     plans = (
         CodePlan("backup", 2, epochs=5, student={"hidden": (32,)}),
+        CodePlan("assisted", 2, epochs=5, student={"hidden": (16,)}, parity={"hidden": (16,)}),
         CodePlan("learned", 2, epochs=2),
     )
     for plan in plans:
