@@ -52,7 +52,8 @@ def within(
 
     if cost(1) > budget:
         raise ValueError(
-            f"The narrowest {network} costs {cost(1)} multiply-adds, more than {budget:.0f}."
+            f"The narrowest {network} costs {cost(1)} multiply-adds, "
+            f"more than the budget of {budget:.0f}."
         )
     low, high = 1, 2
     while cost(high) <= budget:

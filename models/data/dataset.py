@@ -57,10 +57,11 @@ class DataSet:
             raise DataError(f"{self.name}: {count} images, and {len(self.labels)} labels.")
         if self.is_labelled:
             low, high = int(self.labels.min()), int(self.labels.max())
-            if low < 0 or high >= len(self.classes):
+            if low < 0:
+                raise DataError(f"{self.name}: labels must be at least 0, not {low}.")
+            if high >= len(self.classes):
                 raise DataError(
-                    f"{self.name}: labels must be in 0..{len(self.classes) - 1}, "
-                    f"not {low if low < 0 else high}."
+                    f"{self.name}: labels must be in 0..{len(self.classes) - 1}, not {high}."
                 )
 
     @property

@@ -30,7 +30,7 @@ def test_the_widest_within_a_budget(network: str) -> None:
     options = {"blocks": 1} if network == "resnet18" else {}
     found = within(budget, network, shape, 10, **options)
     assert multiply_adds(make(network, shape, 10, **found), shape) <= budget
-    with pytest.raises(ValueError, match="multiply-adds, more than 10"):
+    with pytest.raises(ValueError, match="more than the budget of 10"):
         within(10, network, shape, 10, **options)
 
 

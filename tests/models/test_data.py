@@ -107,7 +107,7 @@ def test_npz_that_does_not_fit(tmp_path: Path, pixels: npt.NDArray[np.uint8]) ->
         ({"pictures": pixels}, "must have an array 'images' or 'x', it has pictures"),
         ({"x": pixels, "y": LABELS / 2}, "whole numbers"),
         ({"x": pixels, "y": LABELS[:5]}, "20 images, and 5 labels"),
-        ({"x": pixels, "y": LABELS.astype(np.int64) - 1}, r"labels must be in 0\.\.2, not -1"),
+        ({"x": pixels, "y": LABELS.astype(np.int64) - 1}, "labels must be at least 0, not -1"),
         ({"x": pixels, "y": LABELS, "class_names": ["a", "b"]}, r"in 0\.\.1, not 3"),
         ({"x": pixels.astype(np.float32)}, "0..1; are these 0..255"),
         ({"x": np.full((2, 3, 3), np.nan, np.float32)}, "0..1"),
