@@ -44,7 +44,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for position, column in enumerate(columns):
         cells = [row[position] for row in texts]
         is_numeric = bool(cells) and all(_starts_as_number(cell) for cell in cells)
-        table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
+        table.add_column(
+            column,
+            justify="right" if is_numeric else "left",
+            overflow="fold",
+            no_wrap=position == 0,  # names stay whole
+        )
     for row in texts:
         table.add_row(*row)
     paper.print(table)
