@@ -5,6 +5,7 @@ with programs and weights out, as the store keeps them. What is learned is said 
 `training.parity`, `training.student`, `training.assisted` and `training.learned`.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -120,7 +121,8 @@ def train_code(
     example = basis.learning.images[: plan.k][None]
     shards = dict(zip(code.roles, learnt.code.encode(example), strict=True))
     programs = {
-        role: export_program(module, shards[role]) for role, module in learnt.modules.items()
+        role: export_program(copy.deepcopy(module).cpu(), shards[role])
+        for role, module in learnt.modules.items()
     }
     card = CodeCard(
         name=default_name(basis.card.name, plan),
