@@ -12,6 +12,7 @@ from codes.backup import Backup
 from codes.base import Code, NotRecoverable
 from codes.berrut import Berrut
 from codes.exact_case import ExactCase
+from codes.lagrange import Lagrange
 from codes.learned import Learned
 from codes.mosaic import Mosaic
 from codes.parity import Parity
@@ -31,6 +32,7 @@ REGISTRY: dict[str, type[Code]] = {
         Backup,
         Assisted,
         Learned,
+        Lagrange,
         Berrut,
         Spline,
     )

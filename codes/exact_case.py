@@ -9,17 +9,20 @@ class ExactCase:
     """Where decode after encode must give the uncoded answers: what a check holds a code to.
 
     Attributes:
-        program: of the slots: any function of one query, or a linear one.
+        program: of the slots: any function of one query, a linear one, a polynomial of `degree`, or
+            a homogeneous one: with terms of degree d, d - 2, ... only.
         groups: the coding groups, as the rows of a matrix [b, k]: query j of such a group is
             sum_b groups[b][j] c_b for some c. The identity stands for every group.
         needs: how many responders.
         says: the same in words.
+        degree: of a polynomial.
     """
 
-    program: Literal["any", "linear"]
+    program: Literal["any", "linear", "polynomial", "homogeneous"]
     groups: tuple[tuple[float, ...], ...]
     needs: int
     says: str
+    degree: int = 1
 
 
 def identity_rows(k: int) -> tuple[tuple[float, ...], ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ class Mix:
         """
         (count, *shape), dtype = factors.shape, factors.dtype
         flat = factors.view(count, -1)
-        is_half = dtype != self.matrix.dtype
-        product = torch.mm(self.matrix, flat.to(self.matrix.dtype) if is_half else flat)
+        is_other = dtype != self.matrix.dtype
+        product = torch.mm(self.matrix, flat.to(self.matrix.dtype) if is_other else flat)
         if self.bias is not None:
             if self.bias.shape[2] != flat.shape[1] // shape[0]:
                 raise ValueError(
@@ -51,7 +51,7 @@ class Mix:
                     f"was measured with, not {flat.shape[1] // shape[0]}."
                 )
             product = product.view(len(self.rows), shape[0], -1) + self.bias
-        return (product.to(dtype) if is_half else product).view(-1, *shape)
+        return (product.to(dtype) if is_other else product).view(-1, *shape)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,13 @@ class LinearDecoding(Code):
 
 
 class LinearCode(LinearDecoding):
-    """A code given by its generator matrix and its decoders; every slot returns one row."""
+    """A code given by its generator matrix and its decoders; every slot returns one row.
+
+    Where `wide` is set, mixes are summed in float64 and rounded once: an exact code's decoder
+    multiplies what a shard was rounded by.
+    """
+
+    wide: ClassVar[bool] = False
 
     @abstractmethod
     def _generator(self) -> Float64[np.ndarray, "n k"]:
@@ -240,7 +246,8 @@ class LinearCode(LinearDecoding):
         recipe = self._recipes.get(key)
         if recipe is None:
             copies = {slot: j for j, own in enumerate(self.own_slots) for slot in own}
-            recipe = _recipe(self.generator, copies, None, dtype, device)
+            product = torch.float64 if self.wide else dtype
+            recipe = _recipe(self.generator, copies, None, product, device)
             remember(self._recipes, key, recipe)
         return recipe
 

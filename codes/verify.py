@@ -23,6 +23,7 @@ from codes.calibrated import Calibrated
 from codes.exact_case import ExactCase
 from codes.linear import LinearDecoding
 
+SETS_TRIED = 8  # by `program_error`
 MOST_SETS = 300  # of one size; beyond it a seeded sample of that many
 DRAWN = 2000  # groups for expected errors: a mean square is then within 16 % at five sigma
 SLACK, FLOOR = 1.2, 0.002  # a measured error may exceed the expected one by this factor, and this
@@ -130,6 +131,21 @@ def bent(queries: Tensor) -> Tensor:
     return torch.tanh(linear(queries)) + 0.25
 
 
+def _program_of(case: ExactCase) -> Callable[[Tensor], Tensor]:
+    """A program that a code must be exact for, and as little more as can be."""
+    if case.program == "any":
+        return bent
+    if case.program == "linear":
+        return linear
+    lower = 0.0 if case.program == "homogeneous" else 1.0
+
+    def polynomial(queries: Tensor) -> Tensor:
+        inner = linear(queries)
+        return inner**case.degree + lower * (0.5 * inner + 0.25)
+
+    return polynomial
+
+
 @dataclass(frozen=True)
 class Trial:
     """Groups with what the slots return and what the answers are."""
@@ -144,6 +160,35 @@ def exact_groups(case: ExactCase, g: int, shape: tuple[int, ...], seed: int) -> 
     basis = np.array(case.groups)
     mixed = np.random.default_rng(seed).uniform(-1, 1, (g, prod(shape), len(basis))) @ basis
     return torch.from_numpy(mixed.transpose(0, 2, 1).copy()).float().reshape(g, -1, *shape)
+
+
+def program_error(
+    code: Code, program: Callable[[Tensor], Tensor], shape: tuple[int, ...], seed: int = 0
+) -> float:
+    """How far the code is from exact for a program: numerically, on one random group a set.
+
+    Answers are decoded from random sets of as few slots as always suffice. For a program that the
+    code is exact for it is rounding; for another it is as large as the answers, or nearly.
+
+    Args:
+        code: whose slots run the base program.
+        program: [b, *shape] to [b, *answer].
+        shape: of a query; its entries are drawn from 0..1.
+
+    Returns:
+        The largest error over the largest entry of an answer, both of the sets together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    needed = code.recovery_threshold
+    worst, largest = 0.0, 0.0
+    for slots in subsets(code.n, needed, SETS_TRIED, seed):
+        queries = torch.rand(1, code.q, *shape, generator=generator)
+        truth = program(queries[0])
+        results = [program(shard) for shard in code.encode(queries)]
+        decoded = code.decode([results[slot] for slot in slots], slots)[0]
+        worst = max(worst, float((decoded - truth).abs().max()))
+        largest = max(largest, float(truth.abs().max()))
+    return worst / largest if largest else worst
 
 
 def respond(code: Code, queries: Tensor, program: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -168,7 +213,7 @@ def respond(code: Code, queries: Tensor, program: Callable[[Tensor], Tensor]) ->
 
 def _made(code: Code, seed: int) -> Trial:
     case, shape, answer = code.exact_case, code.query_shapes[-1], code.answer_shapes[-1]
-    bend = bent if case.program == "any" else linear
+    bend = _program_of(case)
     queries = exact_groups(case, 3, shape, seed).double()
 
     def program(x: Tensor) -> Tensor:

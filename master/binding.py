@@ -16,12 +16,15 @@ import codes
 from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
 from codes.neural import Weights
+from codes.verify import program_error
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
 from master.config import Calibration, CodeConfig, DeploymentConfig
 from models import data
 from models.cards import Card, CardError
 from models.programs import Program, ProgramRefused, TensorSpec, content_hash, load_program
 from models.store import Store, UnknownModel
+
+EXACT_LIMIT = 1e-3  # of the largest entry: float32 and a gain of hundreds leave 1e-4
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +55,7 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
     archives[BASE] = archive
     programs = {role: _loaded(f"{role} of {config.code.name}", archives[role]) for role in archives}
     _check_roles(code, programs)
+    _check_exact(code, programs[BASE])
     if config.code.calibrated:
         code = _calibrated(code, programs, config.calibration, card)
     return Binding(
@@ -149,6 +153,18 @@ def _check_roles(code: Code, programs: Mapping[str, Program]) -> None:
                 f"the program of role {role!r} must take {tuple(shard.shape[1:])} and give "
                 f"{wanted} for each group, not {tuple(taken)} and {tuple(given)}."
             )
+
+
+def _check_exact(code: Code, program: Program) -> None:
+    """A code that is exact for some programs must be for this one, to rounding."""
+    if not code.exact or code.exact_case.program == "any":
+        return
+    error = program_error(code, partial(_answer, program), tuple(program.inputs[0].shape))
+    if not error <= EXACT_LIMIT:
+        raise InvalidArgument(
+            f"code {code.name!r} is exact for {code.exact_case.says}; decoded answers of this "
+            f"program are wrong by {error:.2g} of the largest: it is no such program."
+        )
 
 
 def _archive(program: str, store: Store) -> tuple[bytes, Card | None]:

@@ -36,6 +36,10 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     r: Annotated[
         int | None, typer.Option("--r", min=1, help="Extra slots a group: n = k + r.")
     ] = None,
+    degree: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the model as a polynomial, for the code lagrange."),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(help="Trained code; default: MODEL.CODE-kK-rR where the store has it."),
@@ -88,7 +92,8 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
         if r is not None and n is None and k is not None:
             n = k + r
         slots = workers if n is None else n
-        coding = _code(code, k, slots, parameters(settings), calibrated)
+        given = parameters(settings) | ({} if degree is None else {"degree": degree})
+        coding = _code(code, k, slots, given, calibrated)
         trained = checkpoint or _trained_code(model, coding, store)
         deployment = {
             "name": name or Path(model).stem,
@@ -98,9 +103,9 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             "timeout_ms": timeout_ms,
         }
         server, deployments = {}, [deployment]
-    given = {"host": host, "port": port, "metrics_port": metrics_port}
+    listens = {"host": host, "port": port, "metrics_port": metrics_port}
     server = {"port": 8001, "metrics_port": 8002, **server}
-    server |= {key: value for key, value in given.items() if value is not None}
+    server |= {key: value for key, value in listens.items() if value is not None}
     flags = ["--device", device, *(("--faults", faults) if faults else ())]
     _check(server, deployments, faults)
 

@@ -1,4 +1,4 @@
-"""Fully connected network: the smallest base model, for digits and for tests."""
+"""Fully connected network: the smallest base model, and polynomials for codes that are exact."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,8 +8,19 @@ from torch import Tensor, nn
 from models.networks.normalise import Normalise
 
 
+class Square(nn.Module):
+    """x to x squared."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Entry by entry."""
+        return values.square()
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "square": Square}
+
+
 class Mlp(nn.Module):
-    """Flatten, then linear layers with ReLU between them.
+    """Flatten, then linear layers with an activation between them.
 
     Args:
         input_shape: (c, h, w) of one image.
@@ -17,6 +28,11 @@ class Mlp(nn.Module):
         hidden: widths of the hidden layers; none gives logistic regression.
         mean, std: normalisation constants, one a channel or one for all.
         pool: average the image over squares of this side first.
+        activation: "relu"; or "square", which makes the network a polynomial: of degree 1 without
+            hidden layers, 2 with one, 4 with two.
+
+    Raises:
+        ValueError: a width below 1, or another activation.
     """
 
     def __init__(
@@ -27,8 +43,14 @@ class Mlp(nn.Module):
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.5,),
         pool: int = 1,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"Argument 'activation' must be one of {', '.join(ACTIVATIONS)}, "
+                f"not {activation!r}."
+            )
         channels, height, across = input_shape
         self.normalise = Normalise(channels, mean, std, pool)
         widths = (channels * (height // pool) * (across // pool), *hidden)
@@ -36,7 +58,7 @@ class Mlp(nn.Module):
             raise ValueError(f"Argument 'hidden' must have widths of at least 1, not {hidden}.")
         layers: list[nn.Module] = []
         for width, following in pairwise(widths):
-            layers += [nn.Linear(width, following), nn.ReLU()]
+            layers += [nn.Linear(width, following), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], classes))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Trained codes by `kofn up`: a straggler's answers come from what was trained."""
+"""Codes that belong to a model, by `kofn up`: trained for it, or exact for its degree."""
 
 import json
 import subprocess
@@ -68,3 +68,25 @@ def test_a_code_that_was_not_trained_is_refused(digits_store: Store) -> None:
     )
     assert done.returncode != 0
     assert "code.checkpoint must name a trained code" in done.stderr
+
+
+def test_a_quadratic_network_is_decoded_exactly(digits_store: Store, tmp_path: Path) -> None:
+    """k = 3 of degree 2 from any 5 of 6 workers, of which one is late: not an answer differs."""
+    store = ["--store", str(digits_store.root)]
+    train = ["--name", "squares", "--epochs", "2", "--set", "activation=square"]
+    done = runner.invoke(app, ["train", "base", *train, "--set", "hidden=[16]", *store, "--json"])
+    assert done.exit_code == 0, done.output
+    clean = json.loads(done.stdout)["metrics"]["test_accuracy"]["value"]
+    flags = ("--workers", "6", "--model", "squares", "--code", "lagrange", "--degree", "2")
+    up = start(digits_store.root, tmp_path / "log", *flags, "--k", "3")
+    try:
+        late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
+        assert late.exit_code == 0, late.output
+        done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+    finally:
+        assert up.end() == 0
+    assert found["missing"] == 0
+    assert found["decoded"] > 0
+    assert found["accuracy"] == pytest.approx(clean, abs=0.003)  # one image, at rounding's mercy

@@ -42,6 +42,16 @@ CASES: dict[str, list[dict[str, Any]]] = {
     ],
     "assisted": [{"k": 1, "n": 2}, {"k": 3, "n": 6}, {"k": 4, "n": 6}, {"k": 3, "n": 4}],
     "backup": [{"k": 3, "n": 3}, {"k": 1, "n": 2}, {"k": 4, "n": 6}, {"k": 2, "n": 3}],
+    "lagrange": [
+        {"k": 1, "n": 1},
+        {"k": 3, "n": 4},
+        {"k": 4, "n": 6},
+        {"k": 4, "n": 8, "homogeneous": True},
+        {"k": 4, "n": 8, "points": "second"},
+        {"k": 4, "n": 9, "degree": 2, "homogeneous": True},
+        {"k": 3, "n": 10, "degree": 4, "points": "first"},
+        {"k": 3, "n": 6, "degree": 2},
+    ],
     "berrut": [
         {"k": 1, "n": 2},
         {"k": 3, "n": 3},

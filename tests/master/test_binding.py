@@ -99,3 +99,18 @@ def test_a_program_that_takes_other_shards_is_refused(trained_store: Store) -> N
     trained_store.codes.save(card, {"student": archive})
     with pytest.raises(InvalidArgument, match=r"role 'student' must take \(2, 1, 8, 8\)"):
         bind(deployment(name="backup", checkpoint="narrow"), trained_store)
+
+
+def test_a_program_of_a_higher_degree_is_refused(digits_store: Store) -> None:
+    """A quadratic network is exact at degree 2; at degree 1, and with ReLU, it is refused."""
+    options = {"hidden": [8], "activation": "square"}
+    train_and_store(
+        "digits", "mlp", store=digits_store, name="quadratic", epochs=1, options=options
+    )
+    sizes = {"name": "lagrange", "k": 3, "n": 6}
+    bound = bind(deployment("quadratic", **sizes, degree=2), digits_store)
+    assert bound.code.recovery_threshold == 5
+    with pytest.raises(InvalidArgument, match="polynomials of degree 1, from any 3 slots; decoded"):
+        bind(deployment("quadratic", **sizes, degree=1), digits_store)
+    with pytest.raises(InvalidArgument, match="it is no such program"):
+        bind(deployment(**sizes, degree=2), digits_store)

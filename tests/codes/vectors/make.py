@@ -1,8 +1,8 @@
 """Makes the reference vectors beside it, by other means than the codes use.
 
 Berrut: exact rational arithmetic on the points as stored in float64. Spline: SciPy's smoothing and
-cubic splines. Parity: exact rational elimination. Run `python tests/codes/vectors/make.py`; the
-files are committed.
+cubic splines. Parity: exact rational elimination. Lagrange: products of sines of half angles. Run
+`python tests/codes/vectors/make.py`; the files are committed.
 """
 
 import json
@@ -97,11 +97,36 @@ def parity_file() -> dict[str, object]:
     }
 
 
+def cardinals(at: list[float], nodes: list[float]) -> list[list[float]]:
+    """Trigonometric functions that are 1 at one node and 0 at the others."""
+    return [
+        [
+            math.prod(math.sin((z - x) / 2) / math.sin((y - x) / 2) for x in nodes if x != y)
+            for y in nodes
+        ]
+        for z in at
+    ]
+
+
+def lagrange_file() -> dict[str, object]:
+    k, n, degree = 4, 10, 2
+    # A fifth point, at which the interpolant is 0: on four the circle has no constants.
+    through = [2 * math.pi * (j + 0.5) / (k + 1) for j in range(k + 1)]
+    slots = [2 * math.pi * i / n for i in range(n)]
+    sets = [[slot for slot in range(n) if slot != lost] for lost in (0, 4)]
+    return {
+        "code": {"k": k, "n": n, "degree": degree},
+        "generator": [row[:k] for row in cardinals(slots, through)],
+        "decoders": [[s, cardinals(through[:k], [slots[i] for i in s])] for s in sets],
+    }
+
+
 if __name__ == "__main__":
     for name, vectors in (
         ("berrut", berrut_file()),
         ("spline", spline_file()),
         ("parity", parity_file()),
+        ("lagrange", lagrange_file()),
     ):
         text = json.dumps(vectors, indent=1)
         (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,159 @@
+"""Interpolation through queries: points, bases, and the matrices of codes over a curve.
+
+k queries are given at query points, a shard is the interpolant's value at a slot point, and f of it
+is a value of f along the interpolant. For a polynomial f of degree d that is a function of
+(k - 1) d + 1 coefficients, which as many responders fix. All of it is float64 and pure.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from codes.points import first, second
+
+Matrix = Float64[np.ndarray, "a b"]
+Points = Float64[np.ndarray, " p"]
+
+
+class Curve(ABC):
+    """Where a code lives: its points, and a basis for every dimension.
+
+    Products of d functions of the basis of dimension m lie in that of dimension (m - 1) d + 1.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def query_points(self, k: int) -> Points:
+        """Where k queries are placed, [k], distinct."""
+
+    @abstractmethod
+    def slot_points(self, n: int) -> Points:
+        """Where n shards are taken, [n], distinct."""
+
+    @abstractmethod
+    def basis(self, dimension: int, at: Points) -> Matrix:
+        """The basis functions at some points, [p, dimension]."""
+
+    @abstractmethod
+    def has_constants(self, dimension: int) -> bool:
+        """Whether a constant is in the span of the basis of a dimension."""
+
+
+@dataclass(frozen=True)
+class Circle(Curve):
+    """Angles of a full turn and trigonometric functions: the real form of roots of unity.
+
+    Dimension m even: cos((j + 1/2) t), sin((j + 1/2) t), j < m / 2; odd: sqrt(1/2), cos(j t),
+    sin(j t), 0 < j <= (m - 1) / 2. At the query points the basis is an orthogonal matrix times
+    sqrt(m / 2), so every row of an encoding matrix has norm 1 and no slot stands at an end.
+    An even dimension has no constants: it changes its sign after a turn.
+    Source: design of this project, after [yu2019].
+
+    Args:
+        offset: of the slots, as a share of their distance. With 0 and n = 2 k every query point is
+            a slot point.
+    """
+
+    name: ClassVar[str] = "circle"
+
+    offset: float = 0.0
+
+    def query_points(self, k: int) -> Points:
+        """2 pi (j + 1/2) / k."""
+        return np.asarray(2 * np.pi * (np.arange(k) + 0.5) / k, np.float64)
+
+    def slot_points(self, n: int) -> Points:
+        """2 pi (i + offset) / n."""
+        return np.asarray(2 * np.pi * (np.arange(n) + self.offset) / n, np.float64)
+
+    def basis(self, dimension: int, at: Points) -> Matrix:
+        """See above; angles in one turn, [0, 2 pi)."""
+        half = 0.5 * (1 - dimension % 2)
+        count = dimension // 2
+        waves = (np.arange(count) + (half or 1.0))[None, :] * at[:, None]
+        constant = np.full((len(at), dimension % 2), np.sqrt(0.5))
+        return np.concatenate([constant, np.cos(waves), np.sin(waves)], axis=1)
+
+    def has_constants(self, dimension: int) -> bool:
+        """Of an odd dimension only."""
+        return dimension % 2 == 1
+
+
+@dataclass(frozen=True)
+class Segment(Curve):
+    """Points on [-1, 1] and Chebyshev polynomials.
+
+    Any k-subset determines the interpolant, but neighbours that are missing at an end cost much
+    more than on the circle.
+
+    Args:
+        kind: of the slots: "first" or "second".
+    """
+
+    name: ClassVar[str] = "segment"
+
+    kind: str = "first"
+
+    def query_points(self, k: int) -> Points:
+        """Chebyshev points of the first kind."""
+        return first(k)
+
+    def slot_points(self, n: int) -> Points:
+        """Chebyshev points of this kind."""
+        return second(n) if self.kind == "second" else first(n)
+
+    def basis(self, dimension: int, at: Points) -> Matrix:
+        """T_0 ... T_(m-1), the first over sqrt(2)."""
+        values = np.cos(np.arange(dimension)[None, :] * np.arccos(np.clip(at, -1, 1))[:, None])
+        values[:, 0] = np.sqrt(0.5)
+        return np.asarray(values, np.float64)
+
+    def has_constants(self, dimension: int) -> bool:
+        """Of every dimension."""
+        return True
+
+
+CURVES: dict[str, Curve] = {
+    "circle": Circle(),
+    "first": Segment("first"),
+    "second": Segment("second"),
+}
+
+
+def encoding_matrix(curve: Curve, query_points: Points, at: Points) -> Matrix:
+    """Values of the interpolant through the queries, [p, k]: row i times the queries is at[i].
+
+    Rows that are a unit vector to rounding are made one: a slot on a query point returns that
+    query's answer untouched.
+    """
+    k = len(query_points)
+    square = curve.basis(k, query_points)
+    matrix = np.linalg.solve(square.T, curve.basis(k, at).T).T
+    plain = np.rint(matrix)
+    is_near = (np.abs(matrix - plain) < 1e-12).all(axis=1)
+    is_unit = is_near & (plain >= 0).all(axis=1) & (plain.sum(axis=1) == 1)
+    matrix[is_unit] = plain[is_unit]
+    return np.asarray(matrix, np.float64)
+
+
+def decoding_matrix(curve: Curve, dimension: int, known: Points, wanted: Points) -> Matrix:
+    """Values at the wanted points from those at the known ones, [w, s].
+
+    With at least `dimension` known points: least squares, exact for functions of the basis of that
+    dimension. With fewer: of all that fit, the one of least norm.
+
+    By QR, not by the singular value decomposition: a circle's frames have repeated singular values,
+    on which LAPACK's has been seen not to converge.
+    """
+    frame, target = curve.basis(dimension, known), curve.basis(dimension, wanted)
+    if len(known) >= dimension:
+        q, r = np.linalg.qr(frame)  # frame = q r; coefficients = r^-1 q' values
+        solved = np.linalg.solve(r.T, target.T).T @ q.T
+    else:
+        q, r = np.linalg.qr(frame.T)  # frame' = q r; coefficients = q r^-T values
+        solved = target @ q @ np.linalg.inv(r.T)
+    return np.asarray(solved, np.float64)
