@@ -190,12 +190,26 @@ def _code(
     if name == "uncoded":
         sizes = {"k": n if k is None else k}
     else:
-        sizes = {"k": max(1, n - max(1, n // 3)) if k is None else k, "n": n}
+        sizes = {"k": usual_k(name, n, settings) if k is None else k, "n": n}
     code = {"name": name, **sizes, **settings}
     made = codes.make(**code)
     if calibrated is None:
         calibrated = not made.exact and isinstance(made, LinearDecoding)
     return {**code, "calibrated": calibrated}
+
+
+def usual_k(name: str, n: int, settings: dict[str, Any]) -> int:
+    """Two thirds of n, or as much less as the code needs, as one of a degree does."""
+    import codes
+
+    most = max(1, n - max(1, n // 3))
+    for k in range(most, 0, -1):
+        try:
+            codes.make(name, k=k, n=n, **settings)
+        except ValueError:
+            continue
+        return k
+    return most  # what is wrong is not k, and is told by the code
 
 
 def _trained_sizes(

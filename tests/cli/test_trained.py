@@ -10,6 +10,7 @@ from cli.conftest import PATIENCE_S, start
 from typer.testing import CliRunner
 
 from kofn.cli import app
+from kofn.cli.up import usual_k
 from models.store import Store
 
 runner = CliRunner()
@@ -78,7 +79,7 @@ def test_a_quadratic_network_is_decoded_exactly(digits_store: Store, tmp_path: P
     assert done.exit_code == 0, done.output
     clean = json.loads(done.stdout)["metrics"]["test_accuracy"]["value"]
     flags = ("--workers", "6", "--model", "squares", "--code", "lagrange", "--degree", "2")
-    up = start(digits_store.root, tmp_path / "log", *flags, "--k", "3")
+    up = start(digits_store.root, tmp_path / "log", *flags)
     try:
         late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
         assert late.exit_code == 0, late.output
@@ -90,3 +91,18 @@ def test_a_quadratic_network_is_decoded_exactly(digits_store: Store, tmp_path: P
     assert found["missing"] == 0
     assert found["decoded"] > 0
     assert found["accuracy"] == pytest.approx(clean, abs=0.003)  # one image, at rounding's mercy
+
+
+@pytest.mark.parametrize(
+    ("code", "n", "settings", "k"),
+    [
+        ("parity", 6, {}, 4),
+        ("lagrange", 8, {}, 6),
+        ("lagrange", 6, {"degree": 2}, 3),
+        ("lagrange", 6, {"degree": 99}, 4),  # no k does; the code says why
+    ],
+)
+def test_k_is_as_large_as_the_workers_allow(
+    code: str, n: int, settings: dict[str, int], k: int
+) -> None:
+    assert usual_k(code, n, settings) == k
