@@ -66,7 +66,6 @@ class Published:
         says: what the figure is, in words.
         gap: points of accuracy that lost answers are below the base model's.
         source: where it stands.
-        parameters: of the code, that the rows must have.
     """
 
     dataset: str
@@ -75,7 +74,6 @@ class Published:
     says: str
     source: str
     gap: float
-    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @checked(frozen=True, config=STRICT)
@@ -165,7 +163,6 @@ def published_for(table: Description, row: Row) -> list[Published]:
         figure
         for figure in table.published
         if (figure.dataset, figure.code, figure.k) == (row.base.dataset, row.code, row.k)
-        and figure.parameters.items() <= row.parameters.items()
     ]
 
 

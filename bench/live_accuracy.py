@@ -18,6 +18,7 @@ import torch
 
 import kofn
 from bench.load import Observation, drive, poisson
+from bench.outcomes import outcome
 from kofn.local import LocalCluster
 from kofn.wire.source import Source
 from master.binding import Binding, bind
@@ -146,25 +147,24 @@ def compared(seen: Sequence[Observation], test: DataSet, offline: Worth) -> dict
     rows = np.concatenate([one.rows for one in seen])
     source = np.concatenate([one.source for one in seen])
     right = np.concatenate([one.predictions for one in seen]) == labels[rows]
-    decoded, missing = source == Source.DECODED, source == Source.MISSING
-    credit = np.where(missing, 1 / len(test.classes), right)
-    share = float((source != Source.DIRECT).mean())
+    decoded = source == Source.DECODED
+    told = outcome(seen, labels, len(test.classes))
+    share = told.lost / told.queries
     a_a, a_d = offline.clean.value, offline.lost_only.value
     formula = (1 - share) * a_a + share * a_d
-    overall = float(credit.mean())
     lost = proportion(int(right[decoded].sum()), max(int(decoded.sum()), 1))
     return {
-        "queries": len(rows),
+        "queries": told.queries,
         "reconstructed": share,
-        "missing": int(missing.sum()),
+        "missing": told.missing,
         "clean": a_a,
-        "overall": overall,
+        "overall": told.overall,
         "lost_only": lost.value,
         "decoded": int(decoded.sum()),
         "interval": list(lost.interval),
         "lost_only_offline": a_d,
         "formula": formula,
-        "difference_points": 100 * (overall - formula),
+        "difference_points": 100 * (told.overall - formula),
     }
 
 

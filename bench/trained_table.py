@@ -66,22 +66,19 @@ def difference(one: str, other: str) -> Difference:
 
 def cells(found: Sequence[Record]) -> list[tuple[str, ...]]:
     """The table's rows as text, under `TITLES`."""
+    # With one slot lost a student's answers are the same, however many slots run it.
     backups = {
-        (record["model"], record["k"], record["n"]): record["right"]
+        (record["model"], record["k"]): record["right"]
         for record in found
         if record["code"] == "backup" and record["lost"] == 1 and record["decoder"] == "plain"
         and not record["spec"]["parameters"].get("distinct")
     }  # fmt: skip
-    # The first slot of students is the same for every r.
     return [_cells(record, backups) for record in best_decoders(found)]
 
 
-def _cells(record: Record, backups: dict[tuple[str, int, int], str]) -> tuple[str, ...]:
+def _cells(record: Record, backups: dict[tuple[str, int], str]) -> tuple[str, ...]:
     low, high = record["interval"]
-    k = record["k"]
-    backup = backups.get(
-        (record["model"], k, record["n"]), backups.get((record["model"], k, k + 1))
-    )
+    backup = backups.get((record["model"], record["k"]))
     above = "–"
     if backup and record["right"] and record["right"] != backup:
         compared = difference(record["right"], backup)

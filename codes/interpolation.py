@@ -7,7 +7,6 @@ is a value of f along the interpolant. For a polynomial f of degree d that is a 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -23,8 +22,6 @@ class Curve(ABC):
 
     Products of d functions of the basis of dimension m lie in that of dimension (m - 1) d + 1.
     """
-
-    name: ClassVar[str]
 
     @abstractmethod
     def query_points(self, k: int) -> Points:
@@ -57,8 +54,6 @@ class Circle(Curve):
         offset: of the slots, as a share of their distance. With 0 and n = 2 k every query point is
             a slot point.
     """
-
-    name: ClassVar[str] = "circle"
 
     offset: float = 0.0
 
@@ -93,8 +88,6 @@ class Segment(Curve):
     Args:
         kind: of the slots: "first" or "second".
     """
-
-    name: ClassVar[str] = "segment"
 
     kind: str = "first"
 

@@ -28,7 +28,7 @@ class Lagrange(LinearCode):
     Cost: encode n k |x|, decode k s |y| multiply-adds; worker 1x; payload 1x.
     Noise gain at (4, 6), linear programs, mean and worst set of 4 slots: circle 2.3, 3.7; first
     5.0, 20; second 4.6, 19. At K = 16, degree 2, n = 35, float32: relative error 2e-7 in the median
-    of the sets of 31 slots, 5e-6 in the worst of 50, whose gain is 300.
+    of 50 random sets of 31 slots, 5e-6 at most; their gains reach 300.
     With fewer than R slots only answers with an own slot are given: what the others would be is
     wrong by as much as they are large.
     Source: [yu2019]. Deviates: real points on a circle; all responders are used.

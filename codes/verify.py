@@ -184,8 +184,8 @@ def program_error(
     for slots in subsets(code.n, needed, SETS_TRIED, seed):
         queries = torch.rand(1, code.q, *shape, generator=generator)
         truth = program(queries[0])
-        results = [program(shard) for shard in code.encode(queries)]
-        decoded = code.decode([results[slot] for slot in slots], slots)[0]
+        shards = code.encode(queries)
+        decoded = code.decode([program(shards[slot]) for slot in slots], slots)[0]
         worst = max(worst, float((decoded - truth).abs().max()))
         largest = max(largest, float(truth.abs().max()))
     return worst / largest if largest else worst

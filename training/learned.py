@@ -105,8 +105,9 @@ def _objectives(
         if code.assisted:
             estimates = modules[STUDENT](queries).float()
             labels = basis.labels[chosen].flatten()
-            student = estimates.flatten(0, 1), answers.flatten(0, 1)
-            taught = distillation(*student, labels, StudentRecipe())
+            taught = distillation(
+                estimates.flatten(0, 1), answers.flatten(0, 1), labels, StudentRecipe()
+            )
             results = torch.cat([results, estimates], 1)
         tried = losses
         if len(losses) > MOST_PATTERNS:

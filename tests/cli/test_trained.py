@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cli.conftest import PATIENCE_S, start
+from cli.conftest import PATIENCE_S, Up, start
 from typer.testing import CliRunner
 
 from kofn.cli import app
@@ -18,6 +19,16 @@ runner = CliRunner()
 pytestmark = pytest.mark.timeout(120)
 
 LATE = '{"delay": {"law": "constant", "value_ms": 3000}}'
+
+
+def digits_past_a_straggler(up: Up) -> dict[str, Any]:
+    """What `kofn infer digits` prints while one worker is late."""
+    late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
+    assert late.exit_code == 0, late.output
+    done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 MLP = ("--model", "digits-mlp", "--k", "2", "--r", "1")
@@ -40,11 +51,7 @@ def test_a_straggler_s_answers_are_decoded(
     flags = ("--workers", "3", "--code", code, *served)
     up = start(trained_store.root, tmp_path / "log", *flags)
     try:
-        late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
-        assert late.exit_code == 0, late.output
-        done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
-        assert done.exit_code == 0, done.output
-        found = json.loads(done.stdout)
+        found = digits_past_a_straggler(up)
     finally:
         status = up.end()
     assert status == 0
@@ -81,11 +88,7 @@ def test_a_quadratic_network_is_decoded_exactly(digits_store: Store, tmp_path: P
     flags = ("--workers", "6", "--model", "squares", "--code", "lagrange", "--degree", "2")
     up = start(digits_store.root, tmp_path / "log", *flags)
     try:
-        late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
-        assert late.exit_code == 0, late.output
-        done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
-        assert done.exit_code == 0, done.output
-        found = json.loads(done.stdout)
+        found = digits_past_a_straggler(up)
     finally:
         assert up.end() == 0
     assert found["missing"] == 0
