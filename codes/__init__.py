@@ -18,6 +18,7 @@ from codes.mosaic import Mosaic
 from codes.parity import Parity
 from codes.replication import Replication
 from codes.spline import Spline
+from codes.split_lagrange import SplitLagrange
 from codes.uncoded import Uncoded
 
 __all__ = ["REGISTRY", "Code", "ExactCase", "NotRecoverable", "make"]
@@ -33,6 +34,7 @@ REGISTRY: dict[str, type[Code]] = {
         Assisted,
         Learned,
         Lagrange,
+        SplitLagrange,
         Berrut,
         Spline,
     )

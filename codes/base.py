@@ -55,6 +55,7 @@ class Code(ABC):
         name: in the registry; `summary`: one line; `source`: key into codes/refs.bib or "".
         exact: answers equal the uncoded ones for every program, or only estimate them.
         slow: encode runs a network, which takes milliseconds, not microseconds.
+        free: parameters that may differ from those that a trained code was trained with.
         k: answers in a coding group.
         n: slots, that is shards sent to distinct workers.
     """
@@ -64,6 +65,7 @@ class Code(ABC):
     source: ClassVar[str] = ""
     exact: ClassVar[bool]
     slow: ClassVar[bool] = False
+    free: ClassVar[frozenset[str]] = frozenset()
     k: int
     n: int
 
@@ -71,6 +73,17 @@ class Code(ABC):
     def q(self) -> int:
         """Queries in a group: k for codes over queries."""
         return self.k
+
+    @property
+    def spares(self) -> int:
+        """Of the slots, the last ones that are sent only in place of late ones."""
+        return 0
+
+    @property
+    def usual_responders(self) -> int:
+        """How many are worth waiting for, if nobody says otherwise: more than 1 where any slots
+        decode, and few of them badly."""
+        return 1
 
     @property
     def is_trained(self) -> bool:

@@ -96,6 +96,16 @@ class Calibrated(LinearDecoding):
         return self.code.recovery_threshold
 
     @property
+    def spares(self) -> int:
+        """Of the wrapped code."""
+        return self.code.spares
+
+    @property
+    def usual_responders(self) -> int:
+        """Of the wrapped code."""
+        return self.code.usual_responders
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """Of the wrapped code."""
         return self.code.roles

@@ -114,7 +114,8 @@ def check_threshold(code: Code) -> None:
     for slots in subsets(code.n, threshold):
         assert code.recoverable(slots), f"{code!r}: threshold {threshold}, and {slots} do not do."
     tells_error = not code.exact and code.expected_error(range(code.n)) is not None
-    if threshold > 1 and not tells_error:  # what tells its error may estimate from fewer
+    estimates = tells_error or code.usual_responders > 1  # from fewer, and says so
+    if threshold > 1 and not estimates:
         # Sampling may miss the few sets that fail: the worst lack all own slots of one answer.
         fewer = [*subsets(code.n, threshold - 1), *_without_an_own_slot(code, threshold - 1)]
         is_tight = any(not code.recoverable(slots) for slots in fewer)

@@ -255,7 +255,8 @@ def _fate(code: Code, trial: Trial, slots: tuple[int, ...]) -> Fate:
     results = [trial.results[slot] for slot in slots]
     decoded = code.decode(results, slots, answers)
     case = code.exact_case
-    is_held = len(slots) >= case.needs or case.needs == code.recovery_threshold
+    refuses = case.needs == code.recovery_threshold and code.usual_responders == 1
+    is_held = len(slots) >= case.needs or refuses
     is_estimate = False
     expected = code.expected_error(slots)
     limit = tolerance(code, slots, results)

@@ -52,6 +52,17 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"k": 3, "n": 10, "degree": 4, "points": "first"},
         {"k": 3, "n": 6, "degree": 2},
     ],
+    "split-lagrange": [
+        {"k": 1, "n": 2},
+        {"k": 3, "n": 3},
+        {"k": 4, "n": 8},
+        {"k": 4, "n": 7, "dimension": 6, "offset": 0.25},
+        {"k": 4, "n": 7, "dimension": 5},
+        {"k": 4, "n": 9, "spares": 3, "noise": 0.05},
+        {"k": 4, "n": 8, "dimension": 5, "noise": 0.1},
+        {"k": 3, "n": 5, "systematic": True},
+        {"k": 4, "n": 6, "systematic": True, "noise": 0.02},
+    ],
     "berrut": [
         {"k": 1, "n": 2},
         {"k": 3, "n": 3},

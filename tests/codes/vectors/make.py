@@ -121,12 +121,25 @@ def lagrange_file() -> dict[str, object]:
     }
 
 
+def split_lagrange_file() -> dict[str, object]:
+    k, n = 4, 7
+    through = [2 * math.pi * (j + 0.5) / k for j in range(k)]
+    slots = [2 * math.pi * (i + 0.25) / n for i in range(n)]
+    sets = [[0, 2, 3, 5], [1, 3, 4, 6]]
+    return {
+        "code": {"k": k, "n": n, "offset": 0.25},
+        "generator": cardinals(slots, through),
+        "decoders": [[s, cardinals(through, [slots[i] for i in s])] for s in sets],
+    }
+
+
 if __name__ == "__main__":
     for name, vectors in (
         ("berrut", berrut_file()),
         ("spline", spline_file()),
         ("parity", parity_file()),
         ("lagrange", lagrange_file()),
+        ("split-lagrange", split_lagrange_file()),
     ):
         text = json.dumps(vectors, indent=1)
         (HERE / f"{name}.json").write_text(text + "\n", encoding="utf-8")
