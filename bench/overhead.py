@@ -27,6 +27,7 @@ from kofn.wire.tensors import to_wire
 from master.binding import Binding
 from master.config import DeploymentConfig
 from master.deployment import Deployment
+from master.encoding import Encoder
 from master.pool import Pool
 from master.query import Wishes
 from models.programs import TensorSpec
@@ -207,6 +208,8 @@ async def _coded(
     )
     binding = Binding(
         code=code,
+        encoder=Encoder(code),
+        model=PROGRAM,
         programs=dict.fromkeys(code.roles, PROGRAM),
         archives={},
         query=TensorSpec("input", "FP32", shape),

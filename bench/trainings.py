@@ -48,7 +48,7 @@ def run_row(
     """
     base = _base(row, store, bar, device)
     start_s = time.monotonic()
-    networks: dict[str, dict[str, Any]] = {}
+    networks: dict[str, Any] = {}
     if row.code in (Backup.name, Assisted.name) or row.parameters.get("assisted"):
         networks = networks_within(base, row.code, row.k, row.r, row.cost)
         networks["student"] |= row.student

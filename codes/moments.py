@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from codes.base import BASE, Code
+from codes.stages import STEM, shards_of
 
 Program = Callable[[Tensor], Tensor]
 Programs = Program | Mapping[str, Program]  # by role
@@ -126,7 +127,8 @@ def measure_moments(
     Args:
         code: that will be calibrated.
         programs: by role, as the slots run them, rows independent; the base's is [rows, *query] ->
-            [rows, *answer]. One program alone stands for a code whose roles are all "base".
+            [rows, *answer]. One program alone stands for a code whose roles are all "base". A
+            "stem" among them is what queries go through before they are coded.
         queries: unlabelled, as clients send them, best such that no program was trained on; at
             least 2 k, at best a thousand.
         seed: of the groupings.
@@ -150,10 +152,11 @@ def measure_moments(
     own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
     generator = torch.Generator().manual_seed(seed)
     truth = _run(by_role[BASE], queries)
+    stem = by_role.get(STEM)
     answers, results = [], []  # [groups, k, *answer] and [groups, rows, *answer] of each grouping
     for _ in range(groupings):
         order = torch.randperm(len(queries), generator=generator)[: groups * k].view(groups, k)
-        shards = code.encode(queries[order.to(queries.device)])
+        shards = shards_of(code, queries[order.to(queries.device)], stem)
         grouped = truth[order.numpy()]
         answers.append(grouped)
         rows = []

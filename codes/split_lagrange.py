@@ -52,9 +52,7 @@ class SplitLagrange(LinearCode):
     summary: ClassVar[str] = "learned; one trunk on mixes of a stem's features, any slots decode"
     source: ClassVar[str] = "tang2023"
     exact: ClassVar[bool] = False
-    free: ClassVar[frozenset[str]] = frozenset(
-        {"n", "dimension", "spares", "offset", "systematic"}
-    )
+    free: ClassVar[frozenset[str]] = frozenset({"n", "dimension", "spares", "offset", "systematic"})
 
     k: int
     n: int
@@ -150,7 +148,8 @@ class SplitLagrange(LinearCode):
         """The basis of dimension R, scaled so that answers of variance 1 have coefficients of
         variance 1."""
         dimension = self.recovery_threshold
-        return self._circle.basis(dimension, points) * np.sqrt(2 / dimension)
+        frame = self._circle.basis(dimension, points) * np.sqrt(2 / dimension)
+        return np.asarray(frame, np.float64)
 
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
         own = [slot for slot in slots if self.roles[slot] == BASE]

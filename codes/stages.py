@@ -19,7 +19,8 @@ Stem = Callable[[Tensor], Tensor]  # [b, *query] to [b, *features]
 
 def stemmed(stem: Stem, queries: Tensor) -> Tensor:
     """[g, k, *query] through a stem: [g, k, *features]."""
-    return stem(queries.flatten(0, 1)).unflatten(0, queries.shape[:2])
+    features = stem(queries.flatten(0, 1))
+    return features.view(*queries.shape[:2], *features.shape[1:])
 
 
 def shards_of(code: Code, queries: Tensor, stem: Stem | None = None) -> list[Tensor]:

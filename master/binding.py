@@ -4,7 +4,7 @@ The store's archive is vetted and loaded here too, for its tensor specifications
 and so that an archive that no worker would take is refused before any worker is asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,17 @@ import codes
 from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
 from codes.neural import Weights
+from codes.stages import STEM
 from codes.verify import program_error
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
 from master.config import Calibration, CodeConfig, DeploymentConfig
+from master.encoding import Encoder
 from models import data
 from models.cards import Card, CardError
 from models.programs import Program, ProgramRefused, TensorSpec, content_hash, load_program
 from models.store import Store, UnknownModel
 
+MIXER = "mixer"  # of a trained code: stem, mix and trunk in one, for the design "worker"
 EXACT_LIMIT = 1e-3  # of the largest entry: float32 and a gain of hundreds leave 1e-4
 
 log = structlog.get_logger(__name__)
@@ -34,6 +37,8 @@ class Binding:
     """A code whose roles have programs."""
 
     code: Code
+    encoder: Encoder
+    model: str  # content hash of the base program
     programs: dict[str, str]  # role -> content hash
     archives: dict[str, bytes]  # content hash -> archive
     query: TensorSpec  # one query: its shape is without the batch dimension
@@ -53,15 +58,29 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
     base = _loaded(config.program, archive)
     code, archives = trained_code(config.code, base.hash, store)
     archives[BASE] = archive
-    programs = {role: _loaded(f"{role} of {config.code.name}", archives[role]) for role in archives}
-    _check_roles(code, programs)
-    _check_exact(code, programs[BASE])
+    loaded = {role: _loaded(f"{role} of {config.code.name}", archives[role]) for role in archives}
+    at_workers = config.design == "worker"
+    if at_workers and MIXER not in loaded:
+        raise InvalidArgument(
+            f"design must be 'master': code {config.code.name!r} has no stem and no mix that "
+            f"workers could do."
+        )
+    programs = {role: loaded[MIXER if at_workers and role != BASE else role] for role in code.roles}
+    programs[BASE] = base
+    stem = partial(_answer, loaded[STEM]) if STEM in loaded else None
+    _check_roles(Encoder(code, stem, at_workers), programs)
+    _check_exact(code, base)
     if config.code.calibrated:
-        code = _calibrated(code, programs, config.calibration, card)
+        code = _calibrated(code, loaded, config.calibration, card)
     return Binding(
         code=code,
+        encoder=Encoder(code, stem, at_workers),
+        model=base.hash,
         programs={role: programs[role].hash for role in code.roles},
-        archives={programs[role].hash: archives[role] for role in code.roles},
+        archives={
+            programs[role].hash: archives[MIXER if at_workers and role != BASE else role]
+            for role in code.roles
+        },
         query=base.inputs[0],
         answer=base.outputs[0],
         classes=tuple(card.classes) if card is not None else (),
@@ -99,8 +118,13 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
             f"{card.base_hash}, and the deployed program has {base_hash}: train it again."
         )
     trained = {"name": card.code, **card.parameters}
+    free = {
+        key: value
+        for key, value in config.parameters.items()
+        if config.name == card.code and key in codes.REGISTRY[card.code].free
+    }
     for key, value in {"name": config.name, **config.parameters}.items():
-        if trained.get(key) != value:
+        if key not in free and trained.get(key) != value:
             raise InvalidArgument(
                 f"code.{key} must be {trained.get(key)!r}, as the trained code {card.name!r} has "
                 f"it, not {value!r}."
@@ -108,7 +132,7 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
     weights = store.codes.weights(card.name)
     parts = {"weights": Weights(weights)} if weights else {}
     try:
-        code = codes.make(card.code, **card.parameters, **parts)
+        code = codes.make(card.code, **{**card.parameters, **free}, **parts)
     except ValueError as error:
         raise FailedPrecondition(f"trained code {card.name!r}: {error}") from error
     for role, archive in archives.items():
@@ -125,20 +149,19 @@ def _loaded(name: str, archive: bytes) -> Program:
         program = load_program(archive)
     except ProgramRefused as error:
         raise FailedPrecondition(f"program {name!r} is refused: {error}") from error
-    if len(program.inputs) != 1 or len(program.outputs) != 1:
-        raise InvalidArgument(
-            f"program {name!r} must have one input and one output, "
-            f"not {len(program.inputs)} and {len(program.outputs)}."
-        )
+    if len(program.outputs) != 1:
+        raise InvalidArgument(f"program {name!r} must have one output, not {len(program.outputs)}.")
     return program
 
 
-def _check_roles(code: Code, programs: Mapping[str, Program]) -> None:
+def _check_roles(encoder: Encoder, programs: Mapping[str, Program]) -> None:
     """Every slot's program must take its shard and return what the code decodes."""
-    base = programs[BASE]
+    base, code = programs[BASE], encoder.code
+    if len(base.inputs) != 1:
+        raise InvalidArgument(f"the model must have one input, not {len(base.inputs)}.")
     answer = tuple(base.outputs[0].shape)
     try:
-        shards = code.encode(torch.zeros(1, code.q, *base.inputs[0].shape))
+        shards = encoder.shards(torch.zeros(1, code.q, *base.inputs[0].shape))
     except ValueError as error:
         raise InvalidArgument(
             f"code {code.name!r} does not take this model's queries: {error}"
@@ -146,13 +169,19 @@ def _check_roles(code: Code, programs: Mapping[str, Program]) -> None:
     for role, width, shard in zip(code.roles, code.widths, shards, strict=True):
         if role not in programs:
             raise InvalidArgument(f"code {code.name!r} needs a program for role {role!r}.")
-        taken, given = programs[role].inputs[0].shape, programs[role].outputs[0].shape
+        taken = [tuple(spec.shape) for spec in programs[role].inputs]
+        sent = [tuple(tensor.shape[1:]) for tensor in shard]
+        given = tuple(programs[role].outputs[0].shape)
         wanted = (width, *answer) if width else answer
-        if tuple(taken) != tuple(shard.shape[1:]) or tuple(given) != wanted:
+        if taken != sent or given != wanted:
             raise InvalidArgument(
-                f"the program of role {role!r} must take {tuple(shard.shape[1:])} and give "
-                f"{wanted} for each group, not {tuple(taken)} and {tuple(given)}."
+                f"the program of role {role!r} must take {_listed(sent)} and give "
+                f"{wanted} for each group, not {_listed(taken)} and {given}."
             )
+
+
+def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(map(str, shapes))
 
 
 def _check_exact(code: Code, program: Program) -> None:

@@ -13,6 +13,8 @@ from master.batcher import Limits
 from master.discovery import split_target
 from master.policy import Delay, Policy
 
+ANY = "any"  # recovery threshold: whatever responds is decoded
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0 takes a free one
 
@@ -64,6 +66,8 @@ class PolicyConfig(Strict):
     hedge: str | None = None
     max_sends: int = Field(3, ge=1, le=100)
     gain_limit: float = Field(float("inf"), gt=0)
+    # Responders to wait for; None: what the code makes best of; "any": from one on.
+    recovery_threshold: Annotated[int, Field(ge=1)] | Literal["any"] | None = None
 
     @field_validator("soft_deadline", "hedge")
     @classmethod
@@ -79,6 +83,20 @@ class PolicyConfig(Strict):
             hedge=Delay.parse(self.hedge),
             max_sends=self.max_sends,
             gain_limit=self.gain_limit,
+            recovery_threshold=1 if self.recovery_threshold == "any" else self.recovery_threshold,
+        )
+
+
+def check_recovery_threshold(wanted: int | str | None, code: codes.Code) -> None:
+    """A code cannot carry k answers in fewer results, nor wait for more than it sends.
+
+    Raises:
+        ValueError: says what is accepted.
+    """
+    sent = code.n - code.spares
+    if isinstance(wanted, int) and not code.k <= wanted <= sent:
+        raise ValueError(
+            f'recovery_threshold must be in k = {code.k} .. n = {sent}, or "any", not {wanted}.'
         )
 
 
@@ -123,10 +141,17 @@ class DeploymentConfig(Strict):
     name: Name
     program: str  # in the model store, or the path of an archive
     code: CodeConfig = CodeConfig(name="uncoded", k=1)
+    # Who runs the stem of a split model and mixes; see `master.encoding`.
+    design: Literal["master", "worker"] = "master"
     policy: PolicyConfig = PolicyConfig()
     batching: Batching = Batching()
     timeout_ms: int = Field(1000, ge=1, le=600_000)  # when the client names none
     calibration: Calibration = Calibration()
+
+    @model_validator(mode="after")
+    def _threshold_fits_code(self) -> "DeploymentConfig":
+        check_recovery_threshold(self.policy.recovery_threshold, self.code.make())
+        return self
 
     @model_validator(mode="after")
     def _batch_fits_queue(self) -> "DeploymentConfig":

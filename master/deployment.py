@@ -15,7 +15,7 @@ from master.batcher import Batcher, QueueFull
 from master.binding import Binding
 from master.config import DeploymentConfig
 from master.gains import Gains
-from master.policy import Policy
+from master.policy import Policy, usual
 from master.pool import Pool
 from master.query import Request, Wishes
 from master.scatter import CodedBatch, Coding
@@ -36,13 +36,14 @@ class Deployment:
     def __init__(self, config: DeploymentConfig, binding: Binding, pool: Pool) -> None:
         self.config = config
         self.binding = binding
-        self.policy = config.policy.make()
+        self.policy = usual(config.policy.make(), binding.code)
         self.statistics = Statistics()
-        self.program = binding.programs[binding.code.roles[0]]  # content hash
+        self.program = binding.model  # content hash
         self._pool = pool
         self._coding = Coding(
             name=config.name,
             code=binding.code,
+            encoder=binding.encoder,
             programs=binding.programs,
             answer_shape=binding.answer.shape,
             statistics=self.statistics,

@@ -21,6 +21,8 @@ class Decodable(Protocol):
     @property
     def exact(self) -> bool: ...
     @property
+    def spares(self) -> int: ...
+    @property
     def own_slots(self) -> Sequence[Sequence[int]]: ...
     def gain(self, slots: Sequence[int]) -> Iterable[float]: ...
 
@@ -36,6 +38,9 @@ class Gains:
 
     def __init__(self, code: Decodable) -> None:
         self.k, self.n, self.exact = code.k, code.n, code.exact
+        self.sent = (
+            code.n - code.spares
+        )  # slots that are sent at once; the others replace late ones
         self._code = code
         self._known: dict[int, tuple[float, ...]] = {}
         everything = mask(range(self.n))

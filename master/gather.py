@@ -136,9 +136,12 @@ class Gather:
         return sum(self._sends)
 
     def start(self, now: float) -> list[Command]:
-        """Send every slot that can serve a wanted answer; call once, before any event."""
+        """Send every slot that can serve a wanted answer; call once, before any event.
+
+        Spare slots stay behind.
+        """
         if now < self._deadline:
-            everything = (1 << self._gains.n) - 1
+            everything = (1 << self._gains.sent) - 1
             self._send(bits(everything & ~self._pointless(everything)))
         return self._decide(now)
 
@@ -186,6 +189,7 @@ class Gather:
         has, available = self._gains.has, self._came | self._out
         short = [answer for answer in bits(self._pending) if not has(answer, available)]
         if not short:
+            self._fill_up()
             return
         spare = self._sendable(~available)
         with_spare = available | mask(spare)
@@ -195,13 +199,39 @@ class Gather:
             self._fail(hopeless, "too many slots are lost")
         self._send(self._fewest(spare, available, lambda s: all(has(j, s) for j in short)))
 
+    def _fill_up(self) -> None:
+        """Put other slots in the place of lost ones, where fewer are left than are waited for."""
+        missing = self._threshold - (self._came | self._out).bit_count()
+        if missing > 0 and self._decodable_pending:
+            self._send(self._sendable(~(self._came | self._out))[:missing])
+
     def _hedge(self) -> None:
-        """Send late slots once more, as few as the pending answers need."""
+        """Send late slots once more, as few as the pending answers need; spare ones in their place,
+        where there are any."""
         late = self._sendable(self._out)
         if self._policy.wait == "all":
             self._send(late)
-        else:
-            self._send(self._fewest(late, self._came, self._is_served(self._came | mask(late))))
+            return
+        instead = self._best_spares(self._out.bit_count()) if self._decodable_pending else []
+        late = instead + late[len(instead) :]
+        self._send(self._fewest(late, self._came, self._is_served(self._came | mask(late))))
+
+    def _best_spares(self, count: int) -> list[int]:
+        """Spare slots not sent yet, each the one that lowers the worst gain the most with those
+        that came and those chosen before."""
+        left = [slot for slot in range(self._gains.sent, self._gains.n) if not self._sends[slot]]
+        chosen: list[int] = []
+        pending = tuple(bits(self._decodable_pending))
+
+        def worst_gain(slot: int) -> float:
+            gains = self._gains.of(self._came | mask([*chosen, slot]))
+            return max(gains[answer] for answer in pending)
+
+        while left and len(chosen) < count:
+            best = min(left, key=worst_gain)
+            left.remove(best)
+            chosen.append(best)
+        return chosen
 
     # What the state allows.
 
@@ -229,9 +259,8 @@ class Gather:
 
     def _give_decoded(self, is_impatient: bool) -> None:
         ripe, limit = self._decodable_pending, inf
-        threshold = self._policy.recovery_threshold or 1
         if not is_impatient:
-            if self._came.bit_count() < threshold:
+            if self._came.bit_count() < self._threshold:
                 return
             if self._now < self._soft_at:
                 ripe, limit = self._ripe_early(ripe), self._policy.gain_limit
@@ -256,6 +285,11 @@ class Gather:
         return mask(j for j in bits(answers) if not self._gains.own[j] & self._out)
 
     @property
+    def _threshold(self) -> int:
+        """Responders to wait for before anything is decoded."""
+        return self._policy.recovery_threshold or 1
+
+    @property
     def _decodable_pending(self) -> int:
         return self._pending & ~self._gains.own_only
 
@@ -264,7 +298,7 @@ class Gather:
         gains, policy = self._gains, self._policy
         # An estimate is second best where there is patience, so that a late own slot is hedged.
         prefers_own = policy.wait == "soft" and not gains.exact
-        threshold = min(policy.recovery_threshold or 1, attainable.bit_count())
+        threshold = min(self._threshold, attainable.bit_count())
 
         def serves(answer: int, slots: int) -> bool:
             own = gains.own[answer]

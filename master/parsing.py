@@ -10,12 +10,19 @@ import numpy as np
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.errors import InvalidArgument
 from kofn.wire.tensors import input_array
+from master.config import ANY, check_recovery_threshold
 from master.deployment import Deployment
 from master.policy import Policy, Wait
 from master.query import Wishes
 
 LONGEST_TIMEOUT_S = 600.0
-PARAMETERS = {"timeout_ms": int, "allow_partial": bool, "wait": str}
+PARAMETERS: dict[str, tuple[type, ...]] = {
+    "timeout_ms": (int,),
+    "allow_partial": (bool,),
+    "wait": (str,),
+    "recovery_threshold": (int, str),  # responders to wait for, or "any"
+    "gain_limit": (float, int, str),  # some clients know no parameters of kind double
+}
 # What clients of other servers send as a matter of course; they mean nothing here and do no harm.
 IGNORED_PARAMETERS = frozenset({
     "sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output",
@@ -104,10 +111,37 @@ def parse_wishes(
                 f"not {values['wait']!r}."
             )
         policy = replace(policy, wait=values["wait"])
+    if "recovery_threshold" in values:
+        policy = replace(policy, recovery_threshold=_threshold(values, deployment))
+    if "gain_limit" in values:
+        policy = replace(policy, gain_limit=_gain_limit(values["gain_limit"]))
     wishes = Wishes(
         deadline=monotonic() + timeout_s, allow_partial=values.get("allow_partial", False)
     )
     return wishes, policy
+
+
+def _threshold(values: Mapping[str, Any], deployment: Deployment) -> int:
+    wanted = values["recovery_threshold"]
+    if isinstance(wanted, str) and wanted.isdecimal():
+        wanted = int(wanted)
+    try:
+        if isinstance(wanted, str) and wanted != ANY:
+            raise ValueError(f'recovery_threshold must be a whole number or "any", not {wanted!r}.')
+        check_recovery_threshold(wanted, deployment.binding.code)
+    except ValueError as error:
+        raise InvalidArgument(f"Parameter {error}") from error
+    return 1 if wanted == ANY else int(wanted)
+
+
+def _gain_limit(wanted: float | str) -> float:
+    try:
+        limit = float(wanted)
+    except ValueError:
+        limit = 0.0
+    if not limit > 0:
+        raise InvalidArgument(f"Parameter 'gain_limit' must be a number above 0, not {wanted!r}.")
+    return limit
 
 
 def requested_outputs(request: pb.ModelInferRequest, deployment: Deployment) -> tuple[str, ...]:
@@ -129,8 +163,7 @@ def _value(name: str, parameter: pb.InferParameter) -> Any:
     kind = parameter.WhichOneof("parameter_choice")
     value = getattr(parameter, kind) if kind else None
     expected = PARAMETERS.get(name)
-    if expected is not None and type(value) is not expected:
-        raise InvalidArgument(
-            f"Parameter {name!r} must be of kind {expected.__name__}, not {kind or 'empty'}."
-        )
+    if expected is not None and type(value) not in expected:
+        kinds = " or ".join(accepted.__name__ for accepted in expected)
+        raise InvalidArgument(f"Parameter {name!r} must be of kind {kinds}, not {kind or 'empty'}.")
     return value

@@ -6,9 +6,9 @@ It reads no clock and measures nothing.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from master.latency import Latency
 
@@ -170,3 +170,17 @@ class Policy:
             soft_at=None if patience_s is None else started + patience_s,
             hedge_at=None if hedge_s is None else started + hedge_s,
         )
+
+
+class Waits(Protocol):
+    """What a policy reads of a code."""
+
+    @property
+    def usual_responders(self) -> int: ...
+
+
+def usual(policy: Policy, code: Waits) -> Policy:
+    """The policy with the code's own number of responders, where it names none and that matters."""
+    if policy.recovery_threshold is not None or code.usual_responders == 1:
+        return policy
+    return replace(policy, recovery_threshold=code.usual_responders)

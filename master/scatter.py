@@ -21,6 +21,7 @@ from kofn.wire import worker_pb2
 from kofn.wire.source import Source
 from kofn.wire.tensors import fill, from_wire
 from master.batcher import Plan
+from master.encoding import Encoder, Shard
 from master.gains import Gains
 from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Replied, Send, Tick
 from master.link import Outcome
@@ -47,6 +48,7 @@ class Coding:
 
     name: str
     code: Code
+    encoder: Encoder
     programs: Mapping[str, str]  # role -> content hash
     answer_shape: tuple[int, ...]
     statistics: Statistics
@@ -84,7 +86,7 @@ class CodedBatch:
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._gather: Gather
-        self._shards: Sequence[torch.Tensor] = ()
+        self._shards: Sequence[Shard] = ()
         self._messages: list[worker_pb2.ToWorker | None] = [None] * coding.code.n
         # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
         self._sends: dict[int, list[tuple[str, int, float]]] = {}
@@ -99,7 +101,7 @@ class CodedBatch:
     def start(self) -> None:
         """Encode and send; returns at once, the rest happens in callbacks."""
         rows = self._stacked_rows()
-        if self._coding.code.slow or rows.nbytes > OFF_LOOP_BYTES:
+        if self._coding.encoder.is_slow or rows.nbytes > OFF_LOOP_BYTES:
             encoding = self._loop.run_in_executor(_encoders, self._encode, rows)
             encoding.add_done_callback(self._encoded_off_loop)
         else:
@@ -133,15 +135,15 @@ class CodedBatch:
             pieces.append(np.repeat(pieces[-1][-1:], self.plan.padding, axis=0))
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _encode(self, rows: np.ndarray) -> Sequence[torch.Tensor]:
+    def _encode(self, rows: np.ndarray) -> Sequence[Shard]:
         code = self._coding.code
         queries = torch.from_numpy(rows).reshape(self.plan.groups, code.q, *rows.shape[1:])
-        return code.encode(queries)
+        return self._coding.encoder.shards(queries)
 
-    def _encoded_off_loop(self, encoding: "asyncio.Future[Sequence[torch.Tensor]]") -> None:
+    def _encoded_off_loop(self, encoding: "asyncio.Future[Sequence[Shard]]") -> None:
         self._guarded(lambda: self._scatter(encoding.result()))
 
-    def _scatter(self, shards: Sequence[torch.Tensor]) -> None:
+    def _scatter(self, shards: Sequence[Shard]) -> None:
         if self._finished:
             return
         now = self._sent_at = monotonic()
@@ -161,11 +163,12 @@ class CodedBatch:
         )
         median_s = self._coding.statistics.slot_latency.quantile(0.5)
         self._late_after_s = math.inf if median_s is None else LATE_FACTOR * median_s
-        self._first_choice = self._pool.assignment.assign(code.n)
+        self._first_choice = self._pool.assignment.assign(code.n - code.spares)
         self._obey(self._gather.start(now))
 
     def _send(self, slot: int, attempt: int) -> None:
-        address = self._first_choice[slot] if attempt == 0 else self._another(slot)
+        is_first = attempt == 0 and slot < len(self._first_choice)  # spares are sent later
+        address = self._first_choice[slot] if is_first else self._another(slot)
         link = self._pool.links.get(address) if address is not None else None
         message = self._message(slot)
         task = message.task
@@ -183,7 +186,7 @@ class CodedBatch:
             self._loop.call_soon(self._on, Lost(slot))
             return
         self._coding.statistics.tasks_sent += 1
-        self._coding.statistics.tasks_resent += attempt > 0
+        self._coding.statistics.tasks_resent += not is_first
         self._pool.assignment.sent(address)
         self._sends.setdefault(slot, []).append((address, task_id, sent_at))
 
@@ -198,7 +201,8 @@ class CodedBatch:
         if first is None:
             first = self._messages[slot] = worker_pb2.ToWorker()
             first.task.program = self._coding.programs[self._coding.code.roles[slot]]
-            fill(first.task.inputs.add(), self._shards[slot].numpy())
+            for tensor in self._shards[slot]:
+                fill(first.task.inputs.add(), tensor.numpy())
             return first
         again = worker_pb2.ToWorker()
         again.CopyFrom(first)

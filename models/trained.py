@@ -37,6 +37,8 @@ class CodeCard:
         metrics: by name, such as "lost_only"; of the test set, looked at once.
         recipe: the settings of the training.
         cost: multiply-adds of an extra slot for one group, as a share of a base slot's.
+        stem_cost: the same of the stem for one query, where queries go through one first.
+        payload: numbers that such a slot is sent for a group, over those of a query.
         seed, versions, device, wall_time_s: of the run.
     """
 
@@ -50,6 +52,8 @@ class CodeCard:
     metrics: dict[str, Metric] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     cost: float | None = None
+    stem_cost: float | None = None
+    payload: float | None = None
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
@@ -60,9 +64,9 @@ class CodeCard:
 _CARD = TypeAdapter(CodeCard)
 
 
-def usual_name(base: str, code: str, k: int, r: int) -> str:
-    """What a trained code is called if nobody says otherwise."""
-    return f"{base}.{code}-k{k}-r{r}"
+def usual_name(base: str, code: str, k: int, r: int | None) -> str:
+    """What a trained code is called if nobody says otherwise; r None: it serves any."""
+    return f"{base}.{code}-k{k}" + ("" if r is None else f"-r{r}")
 
 
 class TrainedCodes:

@@ -1,12 +1,14 @@
 """Trains what a code's extra slots run and what its own networks weigh, and measures the whole.
 
-One entry for the codes `parity`, `mosaic`, `backup`, `assisted` and `learned`: a plan in, a card
-with programs and weights out, as the store keeps them. What is learned is said in
-`training.parity`, `training.student`, `training.assisted` and `training.learned`.
+One entry for the codes `parity`, `mosaic`, `backup`, `assisted`, `learned` and `split-lagrange`: a
+plan in, a card with programs and weights out, as the store keeps them. What is learned is said in
+`training.parity`, `training.student`, `training.assisted`, `training.learned` and
+`training.lagrange`.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -20,6 +22,8 @@ from codes.learned import Learned
 from codes.linear import LinearDecoding
 from codes.mosaic import Mosaic
 from codes.parity import Parity
+from codes.split_lagrange import SplitLagrange
+from codes.stages import STEM, shards_of
 from models.cards import Metric
 from models.cost import multiply_adds, within
 from models.programs import content_hash, export_program
@@ -27,6 +31,7 @@ from models.trained import CodeCard, usual_name
 from training.assisted import AssistedRecipe, learn_assisted
 from training.base import device_name, usual_epochs, usual_threads, versions
 from training.basis import Basis
+from training.lagrange import MIXER, LagrangeRecipe, learn_split
 from training.learned import LearnedRecipe, learn_coder
 from training.learnt import Learnt, Lessons
 from training.loop import Progress, on_threads, seeded
@@ -35,7 +40,7 @@ from training.parity import ParityRecipe, learn_parities
 from training.run import Run
 from training.student import StudentRecipe, learn_student
 
-TRAINABLE = (Parity.name, Mosaic.name, Backup.name, Assisted.name, Learned.name)
+TRAINABLE = tuple(kind.name for kind in (Parity, Mosaic, Backup, Assisted, Learned, SplitLagrange))
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,14 @@ class CodePlan:
     """What to train.
 
     Attributes:
-        code: parity, mosaic, backup, assisted or learned.
+        code: parity, mosaic, backup, assisted, learned or split-lagrange.
         k, r: queries and extra slots of a group.
         parameters: of the code, beside k and n.
         student: for `backup`, `assisted` and an assisted `learned`: network and options of the
             student, such as {"network": "lenet", "width": 0.5}.
         parity: for `assisted`: the same of the parity; default: the base's.
+        cut: for `split-lagrange`: the step of the base after which the queries are mixed.
+        slots: for `split-lagrange`: the numbers of slots to learn for, k + r the largest.
         name: in the store; default BASE.CODE-kK-rR.
         seed: of weights, order and noise.
         epochs: at most; by default as many as make half a million examples.
@@ -61,6 +68,8 @@ class CodePlan:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     student: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
+    cut: str = ""
+    slots: Sequence[int] = ()
     name: str | None = None
     seed: int = 0
     epochs: int | None = None
@@ -80,7 +89,8 @@ class TrainedCode:
 
 def default_name(base: str, plan: CodePlan) -> str:
     """What a trained code is called if not told otherwise."""
-    return plan.name or usual_name(base, plan.code, plan.k, plan.r)
+    r = None if plan.code == SplitLagrange.name else plan.r  # that one serves any number of slots
+    return plan.name or usual_name(base, plan.code, plan.k, r)
 
 
 def train_code(
@@ -109,6 +119,9 @@ def train_code(
         match code:
             case Learned():
                 learnt = learn_coder(code, lessons, LearnedRecipe.of(settings), plan.student)
+            case SplitLagrange():
+                split = LagrangeRecipe.of(settings)
+                learnt = learn_split(code, lessons, split, plan.cut, plan.slots or (code.n,))
             case Backup():
                 learnt = learn_student(code, lessons, StudentRecipe.of(settings), plan.student)
             case Assisted():
@@ -118,10 +131,9 @@ def train_code(
                 assert isinstance(code, LinearDecoding)
                 learnt = learn_parities(code, lessons, ParityRecipe.of(settings))
     modules: dict[str, Module] = {BASE: basis.module, **learnt.modules}
-    example = basis.learning.images[: plan.k][None]
-    shards = dict(zip(code.roles, learnt.code.encode(example), strict=True))
+    examples = _examples(learnt, basis.learning.images[: plan.k][None])
     programs = {
-        role: export_program(copy.deepcopy(module).cpu(), shards[role])
+        role: export_program(copy.deepcopy(module).cpu(), examples[role])
         for role, module in learnt.modules.items()
     }
     card = CodeCard(
@@ -140,8 +152,9 @@ def train_code(
             "precision": learnt.fitted.precision,
             "student": dict(plan.student),
             "parity": dict(plan.parity),
+            **({"cut": plan.cut, "slots": list(plan.slots)} if plan.cut else {}),
         },
-        cost=_cost(learnt, basis, shards),
+        **_costs(learnt, basis, examples),
         seed=plan.seed,
         versions=versions(),
         device=device_name(basis.device, threads),
@@ -239,11 +252,36 @@ def _metrics(code: Code, modules: Mapping[str, Module], basis: Basis) -> dict[st
     return metrics
 
 
-def _cost(learnt: Learnt, basis: Basis, shards: Mapping[str, Tensor]) -> float:
-    """Multiply-adds of the dearest extra slot for a group, over a base slot's."""
+def _examples(learnt: Learnt, queries: Tensor) -> dict[str, Tensor | tuple[Tensor, ...]]:
+    """What each role's program takes, for one group of queries [1, k, *query]."""
+    code, stem = learnt.code, learnt.modules.get(STEM)
+    before = None if stem is None else copy.deepcopy(stem).cpu()
+    shards = shards_of(code, queries, before)
+    examples: dict[str, Tensor | tuple[Tensor, ...]] = dict(zip(code.roles, shards, strict=True))
+    examples[STEM] = queries[0]
+    examples[MIXER] = (queries, queries.new_zeros(1, code.k))
+    return examples
+
+
+def _costs(
+    learnt: Learnt, basis: Basis, examples: Mapping[str, Tensor | tuple[Tensor, ...]]
+) -> dict[str, Any]:
+    """Multiply-adds of the dearest extra slot for a group, over a base slot's; of a stem too, and
+    what a slot is sent, in numbers, over those of a query."""
     base = multiply_adds(basis.module, basis.card.input_shape)
-    costs = [multiply_adds(m, shards[role].shape[1:]) for role, m in learnt.modules.items()]
-    return round(max(costs, default=base) / base, 4)
+    costs = {
+        role: multiply_adds(module, example.shape[1:]) / base
+        for role, module in learnt.modules.items()
+        if isinstance(example := examples[role], Tensor)
+    }
+    stem = costs.pop(STEM, None)
+    found: dict[str, Any] = {"cost": round(max(costs.values(), default=1.0), 4)}
+    if stem is not None:
+        shard = examples[next(role for role in learnt.code.roles if role != BASE)]
+        assert isinstance(shard, Tensor)
+        payload = math.prod(shard.shape[1:]) / math.prod(basis.card.input_shape)
+        found |= {"stem_cost": round(stem, 4), "payload": round(payload, 4)}
+    return found
 
 
 def _parameters(code: Code) -> dict[str, Any]:

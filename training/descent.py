@@ -151,6 +151,8 @@ class Descent:
             with _arithmetic(self._module, self._precision):
                 loss = self._loss_of(chosen)
             torch.autograd.backward(loss)
+            if self._recipe.clip:
+                torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._recipe.clip)
             self._optimiser.step()
             self._schedule.step()
             self._average.update_parameters(self._module)

@@ -6,11 +6,13 @@ nothing. Lost-only is over the queries whose own slot did not respond.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from codes.base import BASE, Code
+from codes.stages import STEM, shards_of
 from codes.verify import subsets
 from models.cards import Metric, proportion
 from models.data import DataSet
@@ -29,7 +31,7 @@ class Worth:
     then too narrow.
 
     Attributes:
-        clean: of the base model's own answers.
+        clean: of the answers from all slots; of a systematic code the base model's own.
         overall: of all answers, own and decoded, over all sets of lost slots together.
         lost_only: of the decoded answers to queries whose own slot is lost.
         worst: the same for the set of lost slots for which it is lowest.
@@ -58,6 +60,25 @@ def answers_of(module: Module, rows: Tensor, device: str = "cpu") -> Tensor:
 def right(module: Module, dataset: DataSet, device: str = "cpu") -> int:
     """How many images a module in evaluation mode puts into their true class."""
     return int((answers_of(module, dataset.images, device).argmax(1) == dataset.labels).sum())
+
+
+def results_of(
+    code: Code, modules: Mapping[str, Module], queries: Tensor, device: str = "cpu"
+) -> list[Tensor]:
+    """What each slot returns, on the CPU.
+
+    Args:
+        code: whose shards they are.
+        modules: by role; and `codes.stages.STEM`, where queries go through one before.
+        queries: [g, k, *query].
+    """
+    stem = modules.get(STEM)
+    before = None if stem is None else partial(answers_of, stem, device=device)
+    shards = shards_of(code, queries, before)
+    return [
+        answers_of(modules[role], shard, device)
+        for role, shard in zip(code.roles, shards, strict=True)
+    ]
 
 
 def groups_of(count: int, k: int, seed: int) -> Tensor:
@@ -90,13 +111,8 @@ def measure(
     groups = groups_of(len(dataset.images), code.k, seed)
     truth = answers_of(modules[BASE], dataset.images, device)
     labels, top = dataset.labels[groups], truth.argmax(-1)[groups]
-    shards = code.encode(dataset.images[groups])
-    own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
-    results = [
-        truth[groups[:, own[slot]]] if slot in own
-        else answers_of(modules[role], shards[slot], device)
-        for slot, role in enumerate(code.roles)
-    ]  # fmt: skip
+    results = results_of(code, modules, dataset.images[groups], device)
+    whole = code.decode(results, range(code.n)).argmax(-1) == labels
     guess = 1 / truth.shape[-1]
     right = (top == labels).float()  # where the own slot responds
     tries, hits, same, total = (torch.zeros(groups.shape) for _ in range(4))
@@ -122,7 +138,7 @@ def measure(
     by_query[groups.flatten()] = (hits / tries).flatten()
     count = max(round(float(tries.sum())), 1)
     return Worth(
-        clean=_share(truth.argmax(-1) == dataset.labels, len(truth)),
+        clean=_share(whole, whole.numel()),
         overall=_share(total, sets * groups.numel()),
         lost_only=_share(hits, count),
         worst=proportion(round(worst[0] * worst[1]), worst[1]),

@@ -23,6 +23,7 @@ class Recipe:
         patience: stop after this many epochs without a better score.
         averaging: weights are averaged exponentially over this share of all steps, and the average
             is what is scored and kept; 0: the last step's weights are.
+        clip: norm to which the gradients of a step are cut; 0: they are not.
         precision: of the networks' arithmetic while they learn; weights and losses stay float32.
             "float32", "bfloat16", or "auto": the faster of both on this machine.
     """
@@ -33,6 +34,7 @@ class Recipe:
     weight_decay: float = 1e-2
     patience: int = 15
     averaging: float = 0.01
+    clip: float = 0.0
     precision: str = "auto"
 
     @classmethod
@@ -68,4 +70,6 @@ class Recipe:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"Argument 'averaging' must be in [0, 1), not {self.averaging}.")
+        if not self.clip >= 0:
+            raise ValueError(f"Argument 'clip' must be at least 0, not {self.clip}.")
         check_choice("precision", self.precision, PRECISIONS)

@@ -34,6 +34,12 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
         bool, typer.Option("--allow-partial", help="Take what is there when time is up.")
     ] = False,
     wait: Annotated[str | None, typer.Option(help="For own answers: first, soft or all.")] = None,
+    recovery_threshold: Annotated[
+        str | None, typer.Option(help="Responders to wait for: a number, or any.")
+    ] = None,
+    gain_limit: Annotated[
+        float | None, typer.Option(help="Wait until no answer's noise gain is above this.")
+    ] = None,
     resize: Annotated[
         bool, typer.Option("--resize", help="Scale pictures to the model's size.")
     ] = False,
@@ -42,6 +48,8 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
     as_json: Json = False,
 ) -> None:
     """Submit image batches; tell classes, where answers came from, accuracy and latency."""
+    dials = {"recovery_threshold": recovery_threshold, "gain_limit": gain_limit}
+    asked = {name: str(value) for name, value in dials.items() if value is not None}
     with kofn.Client(master, timeout_s=timeout_ms / 1e3) as client:
         name = model or _only_model(client)
         shape = [int(size) for size in client.metadata(name).inputs[0].shape[1:]]
@@ -49,7 +57,7 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
         images, labels = images[:count], labels[:count]
         parts, latencies = _ask(
             client, name, images, batch, concurrency,
-            timeout_s=timeout_ms / 1e3, allow_partial=allow_partial, wait=wait,
+            timeout_s=timeout_ms / 1e3, allow_partial=allow_partial, wait=wait, parameters=asked,
         )  # fmt: skip
         classes = _classes(client, name)
     answers = kofn.Answers.joined(parts)

@@ -88,5 +88,6 @@ for command in (
     train_codes.learned,
     train_codes.student,
     train_codes.assisted,
+    train_codes.lagrange,
 ):
     app.command()(command)

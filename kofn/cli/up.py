@@ -14,6 +14,9 @@ from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
 if TYPE_CHECKING:
     from kofn.local import LocalCluster
 
+SPLIT = "split-lagrange"
+USUAL_GAIN = 2.0  # of a split network's answers that are taken early: beyond it they are poor
+
 
 def up(  # noqa: PLR0913 - each flag is an argument to typer
     workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 6,
@@ -56,6 +59,20 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     hedge: Annotated[
         str | None, typer.Option(help="Send a slot again after: 20ms, p95, 3*p50.")
     ] = None,
+    recovery_threshold: Annotated[
+        str | None,
+        typer.Option(help="Responders to wait for before decoding: k or more, or any."),
+    ] = None,
+    gain_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Decode early only up to this noise gain; default: 2 for split-lagrange with "
+            "--wait first, else none."
+        ),
+    ] = None,
+    design: Annotated[
+        str, typer.Option(help="Who runs a split model's stem and mixes: master or worker.")
+    ] = "master",
     timeout_ms: Annotated[int, typer.Option(help="When a client names none.")] = 1000,
     config: Annotated[
         Path | None,
@@ -93,13 +110,25 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             n = k + r
         slots = workers if n is None else n
         given = parameters(settings) | ({} if degree is None else {"degree": degree})
+        if code == SPLIT and hedge is not None and "spares" not in given:
+            given["spares"], slots = slots, 2 * slots  # a fresh angle for every late one
+        if code == SPLIT and wait == "first" and (gain_limit, recovery_threshold) == (None, None):
+            gain_limit = USUAL_GAIN
         coding = _code(code, k, slots, given, calibrated)
         trained = checkpoint or _trained_code(model, coding, store)
+        policy = {
+            "wait": wait,
+            "soft_deadline": soft_deadline,
+            "hedge": hedge,
+            "recovery_threshold": _number_or_any(recovery_threshold),
+            "gain_limit": gain_limit,
+        }
         deployment = {
             "name": name or Path(model).stem,
             "program": model,
             "code": coding if trained is None else {**coding, "checkpoint": trained},
-            "policy": {"wait": wait, "soft_deadline": soft_deadline, "hedge": hedge},
+            "design": design,
+            "policy": {key: value for key, value in policy.items() if value is not None},
             "timeout_ms": timeout_ms,
         }
         server, deployments = {}, [deployment]
@@ -181,6 +210,10 @@ def provide_model(model: str, folder: Path | None) -> None:
     train_showing_progress(dataset, network, store=store)
 
 
+def _number_or_any(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
 def _code(
     name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None
 ) -> dict[str, Any]:
@@ -194,7 +227,8 @@ def _code(
     code = {"name": name, **sizes, **settings}
     made = codes.make(**code)
     if calibrated is None:
-        calibrated = not made.exact and isinstance(made, LinearDecoding)
+        # A split network knows its noise from its training.
+        calibrated = not made.exact and isinstance(made, LinearDecoding) and name != SPLIT
     return {**code, "calibrated": calibrated}
 
 
@@ -216,25 +250,31 @@ def _trained_sizes(
     model: str, code: str, workers: int, folder: Path | None
 ) -> tuple[int | None, int | None]:
     """k and n of the largest trained code that these workers can hold; None where there is none."""
+    import codes
     from models.store import Store
 
     known = Store(folder).codes
     cards = [known.card(name) for name in known.names() if name.startswith(f"{model}.{code}-")]
-    sizes = [(card.parameters["k"], card.parameters["n"]) for card in cards]
-    return max((size for size in sizes if size[1] <= workers), default=(None, None))
+    is_free = code in codes.REGISTRY and "n" in codes.REGISTRY[code].free
+    sizes = [(card.parameters["k"], workers if is_free else card.parameters["n"]) for card in cards]
+    return max((size for size in sizes if size[0] <= size[1] <= workers), default=(None, None))
 
 
 def _trained_code(model: str, code: dict[str, Any], folder: Path | None) -> str | None:
     """The trained code of the usual name, where the store has it and it is what is asked for."""
+    import codes
     from models.store import Store
     from models.trained import usual_name
 
-    r, known = code.get("n", code["k"]) - code["k"], Store(folder).codes
+    free = codes.REGISTRY[code["name"]].free
+    r = None if "n" in free else code.get("n", code["k"]) - code["k"]
+    known = Store(folder).codes
     name = usual_name(model, code["name"], code["k"], r)
     if name not in known.names():
         return None
     trained = known.card(name).parameters
-    is_asked_for = all(trained[key] == value for key, value in code.items() if key in trained)
+    fixed = trained.keys() - free
+    is_asked_for = all(trained[key] == value for key, value in code.items() if key in fixed)
     return name if is_asked_for else None
 
 

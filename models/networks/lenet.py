@@ -73,3 +73,14 @@ class LeNet(nn.Module):
         """[b, c, h, w] in 0..1 to logits [b, classes]."""
         logits: Tensor = self.classify(self.features(self.normalise(images)))
         return logits
+
+    def steps(self) -> dict[str, nn.Module]:
+        """What `forward` does, one after the other, by name; the modules are the network's own."""
+        return {
+            "input": self.normalise,
+            "conv1": self.features[:3],
+            "conv2": self.features[3:],
+            "linear1": self.classify[:3],
+            "linear2": self.classify[3:5],
+            "logits": self.classify[5],
+        }

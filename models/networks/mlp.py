@@ -65,3 +65,15 @@ class Mlp(nn.Module):
         """[b, c, h, w] in 0..1 to logits [b, classes]."""
         logits: Tensor = self.layers(self.normalise(images))
         return logits
+
+    def steps(self) -> dict[str, nn.Module]:
+        """What `forward` does, one after the other, by name; the modules are the network's own."""
+        hidden = {
+            f"linear{i + 1}": self.layers[1 + 2 * i : 3 + 2 * i]
+            for i in range(len(self.layers) // 2 - 1)
+        }
+        return {
+            "input": nn.Sequential(self.normalise, self.layers[0]),
+            **hidden,
+            "logits": self.layers[-1],
+        }

@@ -79,6 +79,7 @@ class ResNet18(nn.Module):
             before, after = width << max(index - 1, 0), width << index
             layers.append(Block(before, after, 1 if index == 0 else 2))
             layers += [Block(after, after, 1) for _ in range(blocks - 1)]
+        self.blocks = blocks
         self.stages = nn.Sequential(*layers)
         self.classify = nn.Linear(width << (stages - 1), classes)
 
@@ -87,3 +88,12 @@ class ResNet18(nn.Module):
         maps: Tensor = self.stages(self.stem(self.normalise(images)))
         logits: Tensor = self.classify(maps.mean(dim=(2, 3)))
         return logits
+
+    def steps(self) -> dict[str, nn.Module]:
+        """What `forward` does, one after the other, by name; the modules are the network's own."""
+        stages = {
+            f"stage{i // self.blocks + 1}": self.stages[i : i + self.blocks]
+            for i in range(0, len(self.stages), self.blocks)
+        }
+        last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classify)
+        return {"input": self.normalise, "stem": self.stem, **stages, "logits": last}
