@@ -26,6 +26,7 @@ class Toy:
     own_slots: tuple[tuple[int, ...], ...]
     threshold: int = 0
     exact: bool = True
+    spares: int = 0
 
     @property
     def k(self) -> int:
@@ -121,6 +122,45 @@ def test_a_hedge_under_first_sends_no_more_than_decoding_needs() -> None:
     assert gather.on(Tick(), 1.0) == [Send(1, 1)]
 
 
+@dataclass(frozen=True)
+class Angles:
+    """Slots at points of a line: an answer's gain is the distance of the nearest responder."""
+
+    points: tuple[float, ...]
+    spares: int
+    k: int = 1
+    exact: bool = False
+    own_slots: tuple[tuple[int, ...], ...] = ((),)
+
+    @property
+    def n(self) -> int:
+        return len(self.points)
+
+    def gain(self, slots: Sequence[int]) -> list[float]:
+        return [1.0 + min(abs(self.points[slot]) for slot in slots)]
+
+
+def test_a_hedge_sends_the_spare_slot_that_is_worth_most_in_the_late_one_s_place() -> None:
+    code = Angles((5.0, 4.0, 3.0, 0.5, 2.0), spares=3)
+    policy = replace(EARLY_HEDGE, wait="first", gain_limit=2.0)
+    gather = Gather(code, policy, frozenset({0}), 0.0, moments(policy), IMPATIENT_AT, DEADLINE)
+    assert gather.start(0.0) == [Send(0, 0), Send(1, 0)]
+    assert gather.on(Replied(0), 0.1) == []
+    assert gather.on(Tick(), 1.0) == [Send(3, 0)]
+    answered = [Answer((0,), (0, 3), direct=False), Cancel((1,))]
+    assert gather.on(Replied(3), 1.1) == answered
+
+
+def test_lost_slots_are_replaced_where_fewer_are_left_than_are_waited_for() -> None:
+    code = Angles((5.0, 4.0, 3.0, 0.5), spares=2)
+    policy = replace(SOFT, wait="first", recovery_threshold=2)
+    gather = Gather(code, policy, frozenset({0}), 0.0, moments(policy), IMPATIENT_AT, DEADLINE)
+    gather.start(0.0)
+    assert gather.on(Lost(0), 0.1) == [Send(2, 0)]
+    assert gather.on(Replied(1), 0.2) == []
+    assert gather.on(Replied(2), 0.3) == [Answer((0,), (1, 2), direct=False)]
+
+
 def test_a_hedge_without_own_slots_sends_what_the_threshold_lacks() -> None:
     gather = begin(LAGRANGE, EARLY_HEDGE)
     gather.start(0.0)
@@ -165,7 +205,8 @@ def test_all_holds_even_own_answers_until_the_last_slot_has_ended() -> None:
 
 
 def test_a_recovery_threshold_gives_way_when_it_cannot_be_reached() -> None:
-    gather = begin(ANY_SUBSET, replace(SOFT, wait="first", recovery_threshold=3))
+    once = replace(SOFT, wait="first", recovery_threshold=3, hedge=None, max_sends=1)
+    gather = begin(ANY_SUBSET, once)
     gather.start(0.0)
     assert gather.on(Replied(0), 0.1) == []
     assert gather.on(Lost(1), 0.2) == []

@@ -37,6 +37,7 @@ class Toy:
     threshold: int = 0
     exact: bool = True
     fades: bool = False
+    spares: int = 0
 
     def gain(self, slots: Sequence[int]) -> list[float]:
         assert slots, "codes refuse the empty set"
@@ -61,6 +62,7 @@ EXACT_PARITY = Toy(2, 4, systematic(2), threshold=2)
 ANY_SUBSET = Toy(2, 4, ((), ()), threshold=1, exact=False, fades=True)
 LAGRANGE = Toy(2, 5, ((), ()), threshold=3)
 BACKUP = Toy(2, 3, systematic(2), threshold=1, exact=False, fades=True)
+SPARE = Toy(2, 4, ((), ()), threshold=1, exact=False, fades=True, spares=2)
 NAMES = {
     UNCODED: "uncoded",
     REPLICATION: "replication",
@@ -70,6 +72,7 @@ NAMES = {
     ANY_SUBSET: "any-subset",
     LAGRANGE: "lagrange",
     BACKUP: "backup",
+    SPARE: "spare",
 }
 
 SOFT = Policy("soft", Delay(fixed_s=1.0), hedge=Delay(fixed_s=2.0), max_sends=2)
@@ -154,8 +157,15 @@ class Observer:
     def _obey_send(self, slot: int, attempt: int, event: Event | None) -> None:
         assert attempt == self.sends[slot] < self.policy.max_sends, "sends are bounded"
         assert slot not in self.came, "nothing is sent for a slot that replied"
-        if isinstance(event, Lost) and slot not in self.out:
-            assert not self.has_all(self.came | self.out), "no resend that is not needed"
+        is_spare = slot >= self.code.n - self.code.spares
+        assert not (is_spare and event is None), "spare slots stay behind at first"
+        hedge_at = moments(self.policy).hedge_at
+        if is_spare and not attempt and hedge_at is not None and self.now >= hedge_at:
+            assert self.out or isinstance(event, Lost), "a spare slot takes a late one's place"
+        elif isinstance(event, Lost) and slot not in self.out:
+            left = self.came | self.out
+            is_short = len(left) < (self.policy.recovery_threshold or 1)
+            assert is_short or not self.has_all(left), "no resend that is not needed"
         elif attempt:
             assert slot in self.out, "a hedge is for a slot that is out"
         self.sends[slot] += 1
@@ -284,7 +294,7 @@ def observe(code: Toy, policy: Policy, wanted: frozenset[int] | None = None) -> 
 
 
 def cases() -> Iterator[object]:
-    for code in (UNCODED, REPLICATION, PARITY, EXACT_PARITY, ANY_SUBSET, BACKUP):
+    for code in (UNCODED, REPLICATION, PARITY, EXACT_PARITY, ANY_SUBSET, BACKUP, SPARE):
         for name, policy in POLICIES.items():
             if policy.gain_limit == inf or code.fades:  # else the limit is never in the way
                 chosen = (

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import codes
 from master.latency import Latency
-from master.policy import FALLBACK_S, FLOOR_S, MIN_SAMPLES, NEVER, Delay, Moments, Policy
+from master.policy import FALLBACK_S, FLOOR_S, MIN_SAMPLES, NEVER, Delay, Moments, Policy, usual
 
 
 def seen(*samples: float) -> Latency:
@@ -134,3 +135,10 @@ def test_a_policy_tells_itself_in_words() -> None:
     assert str(Policy()) == "soft 3*p50, at most 3 sends"
     told = str(Policy(wait="all", hedge=Delay.parse("p95"), gain_limit=2.5, recovery_threshold=4))
     assert told == "all, hedge p95, gain up to 2.5, R = 4, at most 3 sends"
+
+
+def test_a_code_that_any_slots_decode_says_how_many_to_wait_for() -> None:
+    split = codes.make("split-lagrange", k=4, n=6, dimension=5)
+    assert usual(Policy(), split).recovery_threshold == 5
+    assert usual(Policy(recovery_threshold=1), split).recovery_threshold == 1
+    assert usual(Policy(), codes.make("parity", k=4, n=6)) == Policy()
