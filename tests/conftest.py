@@ -79,7 +79,7 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> "Store":
 
 @pytest.fixture(scope="session")
 def trained_store(digits_store: "Store") -> "Store":
-    """The store with codes trained for digits-mlp at k = 2: a backup, an assisted, a learned."""
+    """The store with codes trained for digits-mlp at k = 2: one of every kind."""
     from training.basis import basis
     from training.codes import CodePlan, train_code
 
@@ -88,6 +88,7 @@ def trained_store(digits_store: "Store") -> "Store":
         CodePlan("backup", 2, epochs=5, student={"hidden": (32,)}),
         CodePlan("assisted", 2, epochs=5, student={"hidden": (16,)}, parity={"hidden": (16,)}),
         CodePlan("learned", 2, epochs=2),
+        CodePlan("split-lagrange", 2, 2, cut="input", slots=(3, 4), epochs=20),
     )
     for plan in plans:
         made = train_code(plan, base)

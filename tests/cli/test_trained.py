@@ -42,6 +42,7 @@ SHIPPED = ("--dataset", "digits")  # the largest that three workers hold
         ("assisted", MLP, 0.6),
         ("learned", MLP, 0.0),  # it has seen two epochs only
         ("mosaic", SHIPPED, 0.8),
+        ("split-lagrange", ("--model", "digits-mlp", "--k", "2"), 0.75),
     ],
 )
 def test_a_straggler_s_answers_are_decoded(
