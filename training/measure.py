@@ -112,7 +112,9 @@ def measure(
     truth = answers_of(modules[BASE], dataset.images, device)
     labels, top = dataset.labels[groups], truth.argmax(-1)[groups]
     results = results_of(code, modules, dataset.images[groups], device)
-    whole = code.decode(results, range(code.n)).argmax(-1) == labels
+    whole = truth.argmax(-1) == dataset.labels
+    if not all(code.own_slots):
+        whole = code.decode(results, range(code.n)).argmax(-1) == labels
     guess = 1 / truth.shape[-1]
     right = (top == labels).float()  # where the own slot responds
     tries, hits, same, total = (torch.zeros(groups.shape) for _ in range(4))

@@ -1,4 +1,4 @@
-"""Split Lagrange networks by `kofn up`: two designs, any number of slots, dials for each request."""
+"""Split Lagrange networks by `kofn up`: two designs, any number of slots, dials a request."""
 
 import json
 from pathlib import Path
@@ -70,8 +70,9 @@ def test_a_request_turns_the_dials(trained_store: Store, tmp_path: Path) -> None
         straggling = digits_past_a_straggler(up)
         refused = runner.invoke(app, ["infer", "digits", *up.master, "--recovery-threshold", "1"])
         unknown = runner.invoke(app, ["infer", "digits", *up.master, "--recovery-threshold", "no"])
-        with kofn.Client(up.ready["address"]) as client, pytest.raises(kofn.InvalidArgument) as bad:
-            images = data.load("digits", "test").images[:2].numpy()
+        images = data.load("digits", "test").images[:2].numpy()
+        client = kofn.Client(up.ready["address"])
+        with client, pytest.raises(kofn.InvalidArgument) as bad:
             client.infer("digits-mlp", images, parameters={"gain_limit": -1})
     finally:
         assert up.end() == 0
@@ -121,6 +122,6 @@ def test_what_does_not_fit_is_refused_by_name(
     from master.binding import bind
     from master.config import DeploymentConfig
 
+    text = json.dumps({**deployment("master", 4), **change})
     with pytest.raises((KofnError, SettingsError), match=says):
-        text = json.dumps({**deployment("master", 4), **change})
         bind(parse_yaml(text, DeploymentConfig, source="test"), trained_store)

@@ -114,7 +114,10 @@ async def test_a_reply_tells_responders_and_stages(archive: Path) -> None:
         ({"timeout_ms": 0}, "timeout_ms"),
         ({"timeout_ms": "soon"}, "int"),
         ({"wait": "sometimes"}, "first, soft, all"),
-        ({"patience": 3}, "allow_partial, timeout_ms, wait"),
+        ({"recovery_threshold": 1}, "k = 2 .. n = 3"),
+        ({"recovery_threshold": "some"}, "a whole number or"),
+        ({"gain_limit": "low"}, "a number above 0"),
+        ({"patience": 3}, "allow_partial, gain_limit, recovery_threshold, timeout_ms, wait"),
     ],
 )
 async def test_bad_parameters_are_refused(
