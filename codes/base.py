@@ -198,17 +198,7 @@ class Code(ABC):
             ValueError: slots or answers out of range or twice, shapes that differ, or a result
                 that is not finite where it would be multiplied: the message names the slot.
         """
-        given = tuple(slots)
-        ordered = self._sorted(given)
-        if len(results) != len(ordered):
-            raise ValueError(
-                f"Argument 'results' must have one result a slot, {len(ordered)}, "
-                f"not {len(results)}."
-            )
-        if given != ordered:
-            by_slot = dict(zip(map(index, given), results, strict=True))
-            results = [by_slot[slot] for slot in ordered]
-        self._check_results(results, ordered)
+        results, ordered = self._in_order(results, slots)
         wanted = self._all_answers if answers is None else self._checked_answers(answers)
         if (ordered, wanted) not in self._decodable:
             gain = self._known_gain(ordered)
@@ -237,6 +227,23 @@ class Code(ABC):
         return np.where(np.isfinite(self._known_gain(slots)), 0.0, np.inf)
 
     # Checks and what is remembered of them.
+
+    def _in_order(
+        self, results: Sequence[Tensor], slots: Sequence[int]
+    ) -> tuple[Sequence[Tensor], tuple[int, ...]]:
+        """Results by ascending slot, checked, and these slots."""
+        given = tuple(slots)
+        ordered = self._sorted(given)
+        if len(results) != len(ordered):
+            raise ValueError(
+                f"Argument 'results' must have one result a slot, {len(ordered)}, "
+                f"not {len(results)}."
+            )
+        if given != ordered:
+            by_slot = dict(zip(map(index, given), results, strict=True))
+            results = [by_slot[slot] for slot in ordered]
+        self._check_results(results, ordered)
+        return results, ordered
 
     def _check_results(self, results: Sequence[Tensor], slots: tuple[int, ...]) -> None:
         first, widths = results[0], self.widths

@@ -1,22 +1,25 @@
 """Lagrange coded computing: exact for polynomials of a declared degree, refused below R."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float64
 
 from codes.base import Matrix, Vector, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.interpolation import CURVES, Curve, decoding_matrix, encoding_matrix
 from codes.linear import RESIDUAL_LIMIT, LinearCode
+from codes.locating import LocatesErrors, TooManyErrors, misfits
 
 MOST_DEGREE = 16
 
 
 @final
 @dataclass(frozen=True)
-class Lagrange(LinearCode):
+class Lagrange(LocatesErrors, LinearCode):
     """Exact for programs whose answers are polynomials of the query's entries.
 
     Group: q = k queries. Roles: all "base". Threshold: R = (m - 1) d + 1 for degree d and m points
@@ -105,6 +108,15 @@ class Lagrange(LinearCode):
     @cached_property
     def _all_points(self) -> Vector:
         return self._curve.query_points(self._laid_through)
+
+    def _locate(
+        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+    ) -> Sequence[int]:
+        frame = self._curve.basis(self.recovery_threshold, self.slot_points[list(slots)])
+        found = misfits(frame, values, most) if len(slots) > frame.shape[1] else ()
+        if found is None:
+            raise TooManyErrors(slots, most)
+        return [slots[row] for row in found]
 
     def _generator(self) -> Matrix:
         return encoding_matrix(self._curve, self._all_points, self.slot_points)[:, : self.k]
