@@ -1,8 +1,8 @@
 """Locating errors: which slots' results are wrong, judged from all results of a batch together.
 
-A wrong result at a slot that is known is an erasure, which every code bears; this turns the one into
-the other. `LocatesErrors` is what a code promises, `misfits` the mathematics of exact codes; that of
-approximate codes is in `codes.residuals`. It decides nothing about workers.
+A wrong result at a known slot is an erasure, which every code bears; locating turns errors into
+erasures. `LocatesErrors` is what a code promises, `misfits` the mathematics of exact codes. Nothing
+here knows workers.
 """
 
 from abc import abstractmethod

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import codes
+from codes.locating import LocatesErrors
 from master.batcher import Limits
 from master.discovery import split_target
 from master.policy import Delay, Policy
@@ -64,6 +65,7 @@ class PolicyConfig(Strict):
     hedge: str | None = None
     max_sends: int = Field(3, ge=1, le=100)
     gain_limit: float = Field(float("inf"), gt=0)
+    liars: int = Field(0, ge=0)  # wrong results in a batch that must do no harm
 
     @field_validator("soft_deadline", "hedge")
     @classmethod
@@ -79,6 +81,7 @@ class PolicyConfig(Strict):
             hedge=Delay.parse(self.hedge),
             max_sends=self.max_sends,
             gain_limit=self.gain_limit,
+            liars=self.liars,
         )
 
 
@@ -137,6 +140,28 @@ class DeploymentConfig(Strict):
                 f"not {self.batching.queue_rows}."
             )
         return self
+
+    @model_validator(mode="after")
+    def _liars_are_found(self) -> "DeploymentConfig":
+        liars, code = self.policy.liars, self.code.make()
+        if not liars:
+            return self
+        if not self.code.calibrated and not isinstance(code, LocatesErrors):
+            raise ValueError(
+                f"policy.liars must be 0 for the code {code.name!r}, not {liars}: it cannot tell "
+                f"who lies. Accepted: a calibrated code, or one of {', '.join(_locating())}."
+            )
+        fewest = max(code.recovery_threshold, code.k)
+        if code.n < fewest + 2 * liars:
+            raise ValueError(
+                f"policy.liars must be at most {max(0, (code.n - fewest) // 2)}, not {liars}: of "
+                f"n = {code.n} slots, max(R, k) = {fewest} and two for each liar are needed."
+            )
+        return self
+
+
+def _locating() -> list[str]:
+    return [name for name, kind in codes.REGISTRY.items() if issubclass(kind, LocatesErrors)]
 
 
 class MasterConfig(Strict):

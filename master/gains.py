@@ -21,6 +21,8 @@ class Decodable(Protocol):
     @property
     def exact(self) -> bool: ...
     @property
+    def recovery_threshold(self) -> int: ...
+    @property
     def own_slots(self) -> Sequence[Sequence[int]]: ...
     def gain(self, slots: Sequence[int]) -> Iterable[float]: ...
 
@@ -36,6 +38,7 @@ class Gains:
 
     def __init__(self, code: Decodable) -> None:
         self.k, self.n, self.exact = code.k, code.n, code.exact
+        self.recovery_threshold = code.recovery_threshold
         self._code = code
         self._known: dict[int, tuple[float, ...]] = {}
         everything = mask(range(self.n))

@@ -56,6 +56,9 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     hedge: Annotated[
         str | None, typer.Option(help="Send a slot again after: 20ms, p95, 3*p50.")
     ] = None,
+    liars: Annotated[
+        int, typer.Option(min=0, help="Wrong results a group that must do no harm.")
+    ] = 0,
     timeout_ms: Annotated[int, typer.Option(help="When a client names none.")] = 1000,
     config: Annotated[
         Path | None,
@@ -93,13 +96,18 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             n = k + r
         slots = workers if n is None else n
         given = parameters(settings) | ({} if degree is None else {"degree": degree})
-        coding = _code(code, k, slots, given, calibrated)
+        coding = _code(code, k, slots, given, calibrated, liars)
         trained = checkpoint or _trained_code(model, coding, store)
         deployment = {
             "name": name or Path(model).stem,
             "program": model,
             "code": coding if trained is None else {**coding, "checkpoint": trained},
-            "policy": {"wait": wait, "soft_deadline": soft_deadline, "hedge": hedge},
+            "policy": {
+                "wait": wait,
+                "soft_deadline": soft_deadline,
+                "hedge": hedge,
+                "liars": liars,
+            },
             "timeout_ms": timeout_ms,
         }
         server, deployments = {}, [deployment]
@@ -182,7 +190,7 @@ def provide_model(model: str, folder: Path | None) -> None:
 
 
 def _code(
-    name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None
+    name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None, liars: int
 ) -> dict[str, Any]:
     import codes
     from codes.linear import LinearDecoding
@@ -190,7 +198,7 @@ def _code(
     if name == "uncoded":
         sizes = {"k": n if k is None else k}
     else:
-        sizes = {"k": usual_k(name, n, settings) if k is None else k, "n": n}
+        sizes = {"k": usual_k(name, n, settings, liars) if k is None else k, "n": n}
     code = {"name": name, **sizes, **settings}
     made = codes.make(**code)
     if calibrated is None:
@@ -198,17 +206,18 @@ def _code(
     return {**code, "calibrated": calibrated}
 
 
-def usual_k(name: str, n: int, settings: dict[str, Any]) -> int:
-    """Two thirds of n, or as much less as the code needs, as one of a degree does."""
+def usual_k(name: str, n: int, settings: dict[str, Any], liars: int = 0) -> int:
+    """Two thirds of n, or as much less as the code needs, as for a degree or against liars."""
     import codes
 
     most = max(1, n - max(1, n // 3))
     for k in range(most, 0, -1):
         try:
-            codes.make(name, k=k, n=n, **settings)
+            code = codes.make(name, k=k, n=n, **settings)
         except ValueError:
             continue
-        return k
+        if max(code.recovery_threshold, k) + 2 * liars <= n:
+            return k
     return most  # what is wrong is not k, and is told by the code
 
 
