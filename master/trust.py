@@ -59,9 +59,9 @@ class Trust:
         """
         record = self._records.setdefault(worker, _Record())
         record.lies += lied
-        record.score = MEMORY * record.score + (1 - MEMORY) * (not lied)
         if record.standing == "quarantined":
-            return False  # of what it was sent before
+            return False  # it was sent before
+        record.score = MEMORY * record.score + (1 - MEMORY) * (not lied)
         if lied and has_spare and record.score < LIMIT:
             span_s = FIRST_QUARANTINE_S * 2.0**record.quarantines
             record.until = now + min(span_s, LONGEST_QUARANTINE_S)
