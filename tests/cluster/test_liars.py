@@ -76,6 +76,35 @@ async def test_a_quadratic_network_is_exact_though_a_worker_lies(
     assert quarantined == [f"worker-{liar}" for liar in range(len(LAWS))]
 
 
+async def test_an_approximate_code_finds_its_liar(digits_store: Store, tmp_path: Path) -> None:
+    """Calibrated Berrut: accuracy as without a liar, who is put away; nobody else is."""
+    test = data.load("digits", "test")
+    images, labels = test.images.numpy(), test.labels.numpy()
+    deployment = {
+        "name": "digits",
+        "program": "digits-mlp",
+        "code": {"name": "berrut", "k": 4, "n": 10, "calibrated": True},
+        "policy": {"wait": "all", "liars": 1},
+        "timeout_ms": 10_000,
+    }
+    async with (
+        cluster(tmp_path, digits_store, [deployment], 11) as live,
+        kofn.AsyncClient(live.master.address) as client,
+    ):
+        assert await live.master.state.pool.wait_for_workers(11, PATIENCE_S)
+        honest = (await client.infer("digits", images)).outputs.argmax(1) == labels
+        await client.set_faults({"corruption": {"law": "sign-flip"}}, ["worker-3"])
+        right: list[np.ndarray] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while (await _worker(client, "worker-3")).state != "quarantined":
+                answers = await client.infer("digits", images)
+                right.append(answers.outputs.argmax(1) == labels)
+        workers = (await client.status()).workers
+    assert np.mean(right) > honest.mean() - 0.01
+    assert [worker.name for worker in workers if worker.state == "quarantined"] == ["worker-3"]
+    assert all(worker.trust > 0.5 for worker in workers if worker.name != "worker-3")
+
+
 async def _worker(client: kofn.AsyncClient, name: str) -> Any:
     return next(worker for worker in (await client.status()).workers if worker.name == name)
 
