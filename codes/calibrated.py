@@ -80,6 +80,8 @@ class Calibrated(LocatesErrors):
             raise ValueError(
                 f"Argument 'code' must decode linearly, not calibrated yet, not {self.code!r}."
             )
+        if self.code.pads:
+            raise ValueError(f"Argument 'code' must have no pads, not {self.code.pads}.")
         object.__setattr__(self, "k", self.code.k)
         object.__setattr__(self, "n", self.code.n)
         sizes, rows = (self.moments.k, self.moments.rows), len(self.code.responses)

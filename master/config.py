@@ -129,6 +129,7 @@ class DeploymentConfig(Strict):
     policy: PolicyConfig = PolicyConfig()
     batching: Batching = Batching()
     timeout_ms: int = Field(1000, ge=1, le=600_000)  # when the client names none
+    pad_scale: float = Field(1.0, gt=0, le=1e6)  # of a code's pads, in root mean squares of queries
     calibration: Calibration = Calibration()
 
     @model_validator(mode="after")

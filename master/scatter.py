@@ -7,6 +7,7 @@ batch: at thousands of batches a second the tasks would cost more than the codes
 
 import asyncio
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Coding:
     answer_shape: tuple[int, ...]
     statistics: Statistics
     gains: Gains  # of the code, shared by all batches: its cache is per set of responders
+    pad_scale: float = 1.0  # of random pads, in root mean squares of a batch's queries
 
 
 class CodedBatch:
@@ -152,7 +154,14 @@ class CodedBatch:
     def _encode(self, rows: np.ndarray) -> Sequence[torch.Tensor]:
         code = self._coding.code
         queries = torch.from_numpy(rows).reshape(self.plan.groups, code.q, *rows.shape[1:])
-        return code.encode(queries)
+        return code.encode(queries, self._pads(queries) if code.pads else None)
+
+    def _pads(self, queries: torch.Tensor) -> torch.Tensor:
+        """Fresh ones, which nobody can know beforehand: their seed is the operating system's."""
+        shape = (self.plan.groups, self._coding.code.pads, *queries.shape[2:])
+        scale = self._coding.pad_scale * (float(queries.square().mean().sqrt()) or 1.0)
+        noise = np.random.default_rng(secrets.randbits(256)).standard_normal(shape, np.float32)
+        return torch.from_numpy(noise * np.float32(scale))
 
     def _encoded_off_loop(self, encoding: "asyncio.Future[Sequence[torch.Tensor]]") -> None:
         self._guarded(lambda: self._scatter(encoding.result()))
