@@ -38,6 +38,7 @@ LAWS = {
 TITLES = (
     "code", "locator", "workers", "groups", "lie", "batches", "located", "innocent accused",
     "false alarms", "accuracy, no liar", "one lost", "with a liar", "undefended",
+    "largest error",
 )  # fmt: skip
 
 Results = list[np.ndarray]  # by slot: float32 [groups, answer]
@@ -92,6 +93,7 @@ def measure(
     decoder = code.code if rational and isinstance(code, Calibrated) else code
     before: Results = [result[-groups:] for result in case.results]
     seen: dict[str, list[float]] = {}
+    largest_error = 0.0  # of an answer, over the largest one of its batch
     for number in range(batches):
         rows = rng.choice(len(case.truth), groups, replace=False)
         honest = [result[rows] for result in case.results]
@@ -110,13 +112,14 @@ def measure(
             "accuracy_liar": _accuracy(decoder, told, accused, truth),
             "accuracy_undefended": _accuracy(decoder, told, (), truth),
         }
+        largest_error = max(largest_error, _error(decoder, told, accused, honest))
         for name, value in row.items():
             seen.setdefault(name, []).append(float(value))
     means = {name: float(np.mean(values)) for name, values in seen.items()}
     return {
         "table": "liars", "model": case.model, "code": str(code), "k": code.k, "n": n,
         "locator": "rational" if rational else "own", "errors": 1, "groups": groups, "law": law,
-        "batches": batches, "seed": seed, **means, **provenance(),
+        "batches": batches, "seed": seed, **means, "largest_error": largest_error, **provenance(),
     }  # fmt: skip
 
 
@@ -149,6 +152,7 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["law"], row["batches"],
         *(f"{100 * row[name]:.1f} %" for name in shares),
         *(f"{row[name]:.4f}" for name in rates),
+        f"{row['largest_error']:.0e}",
     )  # fmt: skip
 
 
@@ -178,9 +182,18 @@ def _rational(case: Case, results: Results) -> tuple[int, ...]:
 
 
 def _accuracy(code: Code, results: Results, without: Sequence[int], truth: np.ndarray) -> float:
+    return float((_decoded(code, results, without).argmax(-1) == truth).mean())
+
+
+def _error(code: Code, told: Results, without: Sequence[int], honest: Results) -> float:
+    right = _decoded(code, honest, ())
+    return float(np.abs(_decoded(code, told, without) - right).max() / np.abs(right).max())
+
+
+def _decoded(code: Code, results: Results, without: Sequence[int]) -> np.ndarray:
     slots = [s for s in range(code.n) if s not in without and np.isfinite(results[s]).all()]
-    decoded = code.decode(_tensors([results[slot] for slot in slots]), slots)
-    return float((decoded.argmax(-1).numpy() == truth).mean())
+    decoded: np.ndarray = code.decode(_tensors([results[slot] for slot in slots]), slots).numpy()
+    return decoded
 
 
 def _tensors(results: Results) -> list[torch.Tensor]:

@@ -125,6 +125,12 @@ class Lagrange(LocatesErrors, LinearCode):
         """Where the pads are placed, [pads]: spread evenly between the queries."""
         return self._all_points[self.k : self.k + self.pads]
 
+    @property
+    def pad_weight(self) -> float:
+        """The weight of the pads in the shard that has least of them; 0 without pads."""
+        weights = np.linalg.norm(self._encoder()[:, self.k :], axis=1)
+        return float(weights.min())
+
     @cached_property
     def slot_points(self) -> Vector:
         """Where the shards are taken, [n]."""

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from codes.base import Matrix
+from codes.base import Code, Matrix
 from codes.linear import LinearDecoding
 
 # Honest float32 results were off by at most 1e-6 of their size, over degrees 1 to 4, k up to 16 and
@@ -43,6 +43,11 @@ class TooManyErrors(ValueError):
 
     def __reduce__(self) -> tuple[type["TooManyErrors"], tuple[object, ...]]:
         return type(self), (self.slots, self.most)
+
+
+def most_liars(code: Code) -> int:
+    """How many wrong results the slots of a code outvote, if it locates errors: two slots each."""
+    return max(0, (code.n - max(code.recovery_threshold, code.k)) // 2)
 
 
 class LocatesErrors(LinearDecoding):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import codes
-from codes.locating import LocatesErrors
+from codes.locating import LocatesErrors, most_liars
 from master.batcher import Limits
 from master.discovery import split_target
 from master.policy import Delay, Policy
@@ -152,11 +152,11 @@ class DeploymentConfig(Strict):
                 f"policy.liars must be 0 for the code {code.name!r}, not {liars}: it cannot tell "
                 f"who lies. Accepted: a calibrated code, or one of {', '.join(_locating())}."
             )
-        fewest = max(code.recovery_threshold, code.k)
-        if code.n < fewest + 2 * liars:
+        if liars > most_liars(code):
+            fewest = max(code.recovery_threshold, code.k)
             raise ValueError(
-                f"policy.liars must be at most {max(0, (code.n - fewest) // 2)}, not {liars}: of "
-                f"n = {code.n} slots, max(R, k) = {fewest} and two for each liar are needed."
+                f"policy.liars must be at most {most_liars(code)}, not {liars}: of n = {code.n} "
+                f"slots, max(R, k) = {fewest} and two for each liar are needed."
             )
         return self
 

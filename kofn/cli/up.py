@@ -209,6 +209,7 @@ def _code(
 def usual_k(name: str, n: int, settings: dict[str, Any], liars: int = 0) -> int:
     """Two thirds of n, or as much less as the code needs, as for a degree or against liars."""
     import codes
+    from codes.locating import most_liars
 
     most = max(1, n - max(1, n // 3))
     for k in range(most, 0, -1):
@@ -216,7 +217,7 @@ def usual_k(name: str, n: int, settings: dict[str, Any], liars: int = 0) -> int:
             code = codes.make(name, k=k, n=n, **settings)
         except ValueError:
             continue
-        if max(code.recovery_threshold, k) + 2 * liars <= n:
+        if liars <= most_liars(code):
             return k
     return most  # what is wrong is not k, and is told by the code
 

@@ -87,7 +87,8 @@ def test_the_documented_weights_of_pads_are_right() -> None:
             except ValueError:
                 continue
             shards = code.encode(torch.zeros(1, 2, 1), torch.ones(1, 1, 1))
-            least.append(min(abs(float(shard)) for shard in shards))
+            least.append(code.pad_weight)
+            assert min(abs(float(shard)) for shard in shards) == pytest.approx(code.pad_weight)
         assert max(least) == pytest.approx(stated, abs=0.006)
 
 
