@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import codes
-from bench import live_accuracy, records
+from bench import liars, live_accuracy, records
 from bench.cells import read_table
 from bench.trained_table import TITLES, cells, newest
 
@@ -86,6 +86,12 @@ def live_accuracy_table() -> str:
     """The newest records of `python -m bench live-accuracy --save`."""
     rows = map(live_accuracy.cells, records.newest("live-accuracy"))
     return markdown(live_accuracy.TITLES, rows) + "\n" + _made_by("live-accuracy")
+
+
+def liars_table() -> str:
+    """The newest records of `python -m bench liars --save`."""
+    rows = map(liars.cells, records.newest("liars"))
+    return markdown(liars.TITLES, rows) + "\n" + _made_by("liars")
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

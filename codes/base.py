@@ -12,6 +12,7 @@ from operator import index
 from typing import ClassVar, NoReturn, TypeVar, final
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
@@ -86,6 +87,11 @@ class Code(ABC):
         return 1
 
     @property
+    def pads(self) -> int:
+        """Random pads that a group is encoded with, which hide its queries from single slots."""
+        return 0
+
+    @property
     def is_trained(self) -> bool:
         """Whether networks of the code's own, if it has any, have learned something."""
         return True
@@ -135,11 +141,17 @@ class Code(ABC):
         return ExactCase("any", identity_rows(self.k), self.recovery_threshold, says)
 
     @final
-    def encode(self, queries: Float[Tensor, "g q *query"]) -> list[Float[Tensor, " g *query"]]:
+    def encode(
+        self,
+        queries: Float[Tensor, "g q *query"],
+        pads: Float[Tensor, "g t *query"] | None = None,
+    ) -> list[Float[Tensor, " g *query"]]:
         """Make the n shards of g coding groups.
 
         Args:
             queries: floating point, of any device; left as they are.
+            pads: t = `pads` random numbers for each entry of a group, drawn afresh for every call,
+                like the queries in all else. None means zeros: then nothing is hidden.
 
         Returns:
             n contiguous tensors of the same dtype and device, one a slot: [g, *query], or as the
@@ -147,7 +159,8 @@ class Code(ABC):
             the queries: read only.
 
         Raises:
-            ValueError: not g >= 1 groups of q queries, or not floating point.
+            ValueError: not g >= 1 groups of q queries, or not floating point; or pads of another
+                number, shape or dtype.
         """
         shape = queries.shape
         if len(shape) < 2 or shape[1] != self.q or shape[0] < 1:
@@ -157,7 +170,17 @@ class Code(ABC):
             )
         if not queries.is_floating_point():
             raise ValueError(f"Argument 'queries' must be floating point, not {queries.dtype}.")
-        return self._encode(queries)
+        if not self.pads and pads is None:
+            return self._encode(queries)
+        wanted = (shape[0], self.pads, *shape[2:])
+        if pads is None:
+            pads = queries.new_zeros(wanted)
+        if pads.shape != wanted or pads.dtype != queries.dtype:
+            raise ValueError(
+                f"Argument 'pads' must be {queries.dtype} {list(wanted)}, "
+                f"not {pads.dtype} {list(pads.shape)}."
+            )
+        return self._encode(torch.cat([queries, pads], dim=1))
 
     @final
     def gain(self, slots: Sequence[int]) -> Float64[np.ndarray, " k"]:
@@ -211,17 +234,7 @@ class Code(ABC):
             ValueError: slots or answers out of range or twice, shapes that differ, or a result
                 that is not finite where it would be multiplied: the message names the slot.
         """
-        given = tuple(slots)
-        ordered = self._sorted(given)
-        if len(results) != len(ordered):
-            raise ValueError(
-                f"Argument 'results' must have one result a slot, {len(ordered)}, "
-                f"not {len(results)}."
-            )
-        if given != ordered:
-            by_slot = dict(zip(map(index, given), results, strict=True))
-            results = [by_slot[slot] for slot in ordered]
-        self._check_results(results, ordered)
+        results, ordered = self._in_order(results, slots)
         wanted = self._all_answers if answers is None else self._checked_answers(answers)
         if (ordered, wanted) not in self._decodable:
             gain = self._known_gain(ordered)
@@ -231,7 +244,7 @@ class Code(ABC):
             remember(self._decodable, (ordered, wanted), True)
         return self._decode(results, ordered, wanted)
 
-    # What a concrete code implements; arguments are checked and slots sorted.
+    # What a concrete code implements; arguments are checked, pads follow queries, slots are sorted.
 
     @abstractmethod
     def _encode(self, queries: Tensor) -> list[Tensor]: ...
@@ -250,6 +263,23 @@ class Code(ABC):
         return np.where(np.isfinite(self._known_gain(slots)), 0.0, np.inf)
 
     # Checks and what is remembered of them.
+
+    def _in_order(
+        self, results: Sequence[Tensor], slots: Sequence[int]
+    ) -> tuple[Sequence[Tensor], tuple[int, ...]]:
+        """Results by ascending slot, checked, and these slots."""
+        given = tuple(slots)
+        ordered = self._sorted(given)
+        if len(results) != len(ordered):
+            raise ValueError(
+                f"Argument 'results' must have one result a slot, {len(ordered)}, "
+                f"not {len(results)}."
+            )
+        if given != ordered:
+            by_slot = dict(zip(map(index, given), results, strict=True))
+            results = [by_slot[slot] for slot in ordered]
+        self._check_results(results, ordered)
+        return results, ordered
 
     def _check_results(self, results: Sequence[Tensor], slots: tuple[int, ...]) -> None:
         first, widths = results[0], self.widths

@@ -10,19 +10,22 @@ from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float64
 from torch import Tensor
 
-from codes.base import Code, Matrix, Vector
+from codes.base import Code, Matrix, Vector, remember
 from codes.exact_case import ExactCase
 from codes.linear import LinearDecoding
+from codes.locating import LocatesErrors
 from codes.moments import Moments, measure_moments
+from codes.residuals import POOLS, LeaveOneOut, leave_one_out
 
 __all__ = ["Calibrated", "Moments", "measure_moments"]
 
 
 @final
 @dataclass(frozen=True)
-class Calibrated(LinearDecoding):
+class Calibrated(LocatesErrors):
     """LMMSE decoder around a linear code, approximate: least expected squared error of all affine
     decoders, and that error is known before anything is decoded.
 
@@ -37,6 +40,11 @@ class Calibrated(LinearDecoding):
     better than the mean is refused, as a lost answer of uncoded or replication always is.
     `recovery_threshold` stays the wrapped code's: from so many slots on nothing is refused.
 
+    Locates errors: a result that is too far from what the others say of it is accused, one by one,
+    the worst first. What is too far was measured on honest results, meant such that in at most a
+    share `false_alarms` of honest batches anybody is accused: it is a sample's tail. A lie that is
+    no larger than the code's own error is not seen. It never says that there are too many.
+
     Source: design of this project; textbook linear estimation.
 
     Args:
@@ -45,6 +53,7 @@ class Calibrated(LinearDecoding):
         ridge: eps as a share of the results' mean variance, above 0.
         error_limit: largest expected error of an answer that the wrapped code does not decode,
             above 0 and below 1; lower it to refuse and send again sooner.
+        false_alarms: share of honest batches in which a slot may be accused, above 0 and below 1.
 
     Raises:
         ValueError: moments of other sizes, or a parameter outside of its limits.
@@ -58,6 +67,7 @@ class Calibrated(LinearDecoding):
     moments: Moments
     ridge: float = 1e-4
     error_limit: float = 0.99  # beyond it is the mean, up to what chance shows in the moments
+    false_alarms: float = 0.01
     k: int = field(init=False, repr=False)
     n: int = field(init=False, repr=False)
 
@@ -70,6 +80,8 @@ class Calibrated(LinearDecoding):
             raise ValueError(
                 f"Argument 'code' must decode linearly, not calibrated yet, not {self.code!r}."
             )
+        if self.code.pads:
+            raise ValueError(f"Argument 'code' must have no pads, not {self.code.pads}.")
         object.__setattr__(self, "k", self.code.k)
         object.__setattr__(self, "n", self.code.n)
         sizes, rows = (self.moments.k, self.moments.rows), len(self.code.responses)
@@ -83,6 +95,10 @@ class Calibrated(LinearDecoding):
         if not 0 < self.error_limit < 1:
             raise ValueError(
                 f"Argument 'error_limit' must be above 0 and below 1, not {self.error_limit!r}."
+            )
+        if not 0 < self.false_alarms < 1:
+            raise ValueError(
+                f"Argument 'false_alarms' must be above 0 and below 1, not {self.false_alarms!r}."
             )
 
     @property
@@ -152,6 +168,40 @@ class Calibrated(LinearDecoding):
         error = np.where(np.isfinite(self._known_gain(slots)), error, np.inf)
         error[self._has_own(slots)] = 0.0
         return error
+
+    def _locate(
+        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+    ) -> Sequence[int]:
+        mean = self.moments.result_mean.reshape(self.moments.rows, 1, -1)
+        centred = values - mean[self.rows_of(slots)]
+        left, accused = list(slots), list[int]()
+        while len(left) > 1 and len(accused) < most:
+            worst = self._test(tuple(left), values.shape[1]).worst(centred)
+            if worst is None:
+                break
+            before = len(self.rows_of(left[:worst]))
+            rows = range(before, before + len(self.rows_of(left[worst : worst + 1])))
+            centred = np.delete(centred, rows, axis=0)
+            accused.append(left.pop(worst))
+        return accused
+
+    def _test(self, slots: tuple[int, ...], groups: int) -> LeaveOneOut:
+        key = (slots, max(size for size in POOLS if size <= groups))
+        test = self._tests.get(key)
+        if test is None:
+            chosen = self.rows_of(slots)
+            sample = self.moments.group_covs[:, chosen][:, :, chosen]
+            sizes = [len(self._rows[slot]) for slot in slots]
+            test = leave_one_out(
+                sample, sizes, groups, ridge=self._eps, false_alarms=self.false_alarms
+            )
+            remember(self._tests, key, test)
+        return test
+
+    @cached_property
+    def _tests(self) -> dict[tuple[tuple[int, ...], int], LeaveOneOut]:
+        """Of responder sets seen and numbers of groups."""
+        return {}
 
     def _has_own(self, slots: Sequence[int]) -> list[int]:
         return [j for j, own in enumerate(self.own_slots) if any(slot in slots for slot in own)]

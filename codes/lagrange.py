@@ -1,27 +1,34 @@
 """Lagrange coded computing: exact for polynomials of a declared degree, refused below R."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
+from jaxtyping import Float64
 
-from codes.base import Matrix, Vector, check_choice, check_size
+from codes.base import MOST_SLOTS, Matrix, Vector, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
-from codes.interpolation import CURVES, Curve, decoding_matrix, encoding_matrix
+from codes.interpolation import CURVES, Circle, Curve, decoding_matrix, encoding_matrix
 from codes.linear import RESIDUAL_LIMIT, LinearCode
+from codes.locating import LocatesErrors, TooManyErrors, misfits
+from codes.points import SAME
 
 MOST_DEGREE = 16
+CIRCLE = Circle()
+OFFSETS = tuple(i / 16 for i in range(16))  # of which one is suggested
 
 
 @final
 @dataclass(frozen=True)
-class Lagrange(LinearCode):
+class Lagrange(LocatesErrors, LinearCode):
     """Exact for programs whose answers are polynomials of the query's entries.
 
     Group: q = k queries. Roles: all "base". Threshold: R = (m - 1) d + 1 for degree d and m points
-    through which the interpolant is laid: the k queries, and on the circle for even k one more, at
-    which it is 0, unless the program is `homogeneous`. Needs n >= R.
+    through which the interpolant is laid: the k queries, the pads, and on the circle where these
+    are even in number one more, at which it is 0, unless the program is `homogeneous`. Needs
+    n >= R.
     Exact case: polynomials of degree d, any R slots.
     Encode: u(z) interpolates the queries; shard i = u(slot_points[i]).
     Decode: least squares of the (R)-dimensional basis over all responders, at query_points.
@@ -31,6 +38,14 @@ class Lagrange(LinearCode):
     of 50 random sets of 31 slots, 5e-6 at most; their gains reach 300.
     With fewer than R slots only answers with an own slot are given: what the others would be is
     wrong by as much as they are large.
+    Locates errors: up to E wrong results are named from any R + 2 E slots, none otherwise; a lie
+    within 2e-5 of the results' size counts as rounding.
+    Pads: T random numbers for each entry of a query hide the queries from any T slots that put
+    their shards together. Over the reals that is statistical, not perfect: a shard is a mix of
+    queries plus a mix of pads, in which the pads are noise, s w times as large as the queries for
+    pads of s times their scale and a slot whose weight of pads is w. Near a query's point w is
+    small: with the best offset at least .17 at (2, 5), T = 1, and .11 at (2, 8); s must be several
+    times its inverse to hide anything well, and each factor of 10 in s costs d digits.
     Source: [yu2019]. Deviates: real points on a circle; all responders are used.
 
     Args:
@@ -40,6 +55,9 @@ class Lagrange(LinearCode):
         points: "circle", "first" or "second" (see `codes.interpolation`).
         homogeneous: whether the program has terms of degree d, d - 2, d - 4, ... only: no bias
             where d is odd, no linear part where it is even. Then the circle needs no further point.
+        pads: T, random pads in a group, 0 to 256 - k. With pads no slot point may be a query's or
+            a pad's.
+        offset: turns the circle's slot points, as a share of their distance, at least 0, below 1.
     """
 
     name: ClassVar[str] = "lagrange"
@@ -53,6 +71,8 @@ class Lagrange(LinearCode):
     degree: int = 1
     points: str = "circle"
     homogeneous: bool = False
+    pads: int = 0
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         check_size("k", self.k, 1)
@@ -62,8 +82,21 @@ class Lagrange(LinearCode):
                 f"not {self.degree!r}."
             )
         check_choice("points", self.points, CURVES)
+        if type(self.pads) is not int or not 0 <= self.pads <= MOST_SLOTS - self.k:
+            raise ValueError(
+                f"Argument 'pads' must be a whole number in 0..{MOST_SLOTS - self.k}, "
+                f"not {self.pads!r}."
+            )
+        if not 0 <= self.offset < 1 or (self.offset and self.points != "circle"):
+            raise ValueError(
+                f"Argument 'offset' must be at least 0 and below 1, and 0 but for the circle, "
+                f"not {self.offset!r}."
+            )
         threshold = self.recovery_threshold
         check_size("n", self.n, threshold, f"R of k = {self.k} and degree = {self.degree}")
+        used = self._all_points[: self.k + self.pads]
+        if self.pads and np.abs(self.slot_points[:, None] - used).min() < SAME:
+            raise ValueError(self._says_what_coincides())
 
     @property
     def recovery_threshold(self) -> int:
@@ -87,6 +120,17 @@ class Lagrange(LinearCode):
         """Where the queries are placed, [k]."""
         return self._all_points[: self.k]
 
+    @property
+    def pad_points(self) -> Vector:
+        """Where the pads are placed, [pads]: spread evenly between the queries."""
+        return self._all_points[self.k : self.k + self.pads]
+
+    @property
+    def pad_weight(self) -> float:
+        """The weight of the pads in the shard that has least of them; 0 without pads."""
+        weights = np.linalg.norm(self._encoder()[:, self.k :], axis=1)
+        return float(weights.min())
+
     @cached_property
     def slot_points(self) -> Vector:
         """Where the shards are taken, [n]."""
@@ -94,20 +138,56 @@ class Lagrange(LinearCode):
 
     @property
     def _curve(self) -> Curve:
-        return CURVES[self.points]
+        return replace(CIRCLE, offset=self.offset) if self.offset else CURVES[self.points]
 
     @property
     def _laid_through(self) -> int:
         """Points of the interpolant: such that constants are among its products, if need be."""
-        lacks_constants = not self.homogeneous and not self._curve.has_constants(self.k)
-        return self.k + lacks_constants
+        given = self.k + self.pads
+        lacks_constants = not self.homogeneous and not self._curve.has_constants(given)
+        return given + lacks_constants
 
     @cached_property
     def _all_points(self) -> Vector:
-        return self._curve.query_points(self._laid_through)
+        """Queries', then pads', then the one at which the interpolant is 0, if there is one."""
+        points = self._curve.query_points(self._laid_through)
+        given = self.k + self.pads
+        at_pads = [(2 * i + 1) * given // (2 * self.pads) for i in range(self.pads)]
+        at_queries = [i for i in range(given) if i not in at_pads]
+        return points[[*at_queries, *at_pads, *range(given, len(points))]]
+
+    def _least_hidden(self, offset: float) -> float:
+        """The weight of pads in the shard that has least of them, were this the offset."""
+        at = replace(CIRCLE, offset=offset).slot_points(self.n)
+        matrix = encoding_matrix(CIRCLE, self._all_points, at)
+        weights = np.linalg.norm(matrix[:, self.k : self.k + self.pads], axis=1)
+        return float(weights.min())
+
+    def _says_what_coincides(self) -> str:
+        field, remedy = "n", "another n, or points = 'circle' and an offset"
+        if self.points == "circle":
+            field, remedy = "offset", f"{max(OFFSETS, key=self._least_hidden):g}"
+        return (
+            f"Argument '{field}' must not put a slot on the point of a query or pad, which hides "
+            f"nothing there, as {getattr(self, field)!r} does for n = {self.n}, k = {self.k} and "
+            f"pads = {self.pads}; take {remedy}."
+        )
+
+    def _locate(
+        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+    ) -> Sequence[int]:
+        frame = self._curve.basis(self.recovery_threshold, self.slot_points[list(slots)])
+        found = misfits(frame, values, most) if len(slots) > frame.shape[1] else ()
+        if found is None:
+            raise TooManyErrors(slots, most)
+        return [slots[row] for row in found]
 
     def _generator(self) -> Matrix:
-        return encoding_matrix(self._curve, self._all_points, self.slot_points)[:, : self.k]
+        return self._encoder()[:, : self.k]
+
+    def _encoder(self) -> Matrix:
+        matrix = encoding_matrix(self._curve, self._all_points, self.slot_points)
+        return matrix[:, : self.k + self.pads]
 
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
         dimension = self.recovery_threshold

@@ -225,6 +225,10 @@ class LinearCode(LinearDecoding):
         """The generator matrix, read-only."""
         return self.responses
 
+    def _encoder(self) -> Float64[np.ndarray, "n k+pads"]:
+        """What shards are made by: the generator, and columns for pads where there are any."""
+        return self.generator
+
     def _encode(self, queries: Tensor) -> list[Tensor]:
         stacked = queries.transpose(0, 1).contiguous()  # [k, g, *query]: one copy for all shards
         rows = stacked.unbind(0)
@@ -233,7 +237,7 @@ class LinearCode(LinearDecoding):
         for slot, query in recipe.copies:
             shards[slot] = rows[query]
         for mix in recipe.mixes:
-            if len(mix.columns) == self.k:
+            if len(mix.columns) == len(rows):
                 product = mix.times(stacked)
             else:
                 product = mix.times(torch.stack([rows[column] for column in mix.columns]))
@@ -247,7 +251,7 @@ class LinearCode(LinearDecoding):
         if recipe is None:
             copies = {slot: j for j, own in enumerate(self.own_slots) for slot in own}
             product = torch.float64 if self.wide else dtype
-            recipe = _recipe(self.generator, copies, None, product, device)
+            recipe = _recipe(self._encoder(), copies, None, product, device)
             remember(self._recipes, key, recipe)
         return recipe
 

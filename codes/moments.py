@@ -20,6 +20,7 @@ from codes.stages import STEM, shards_of
 Program = Callable[[Tensor], Tensor]
 Programs = Program | Mapping[str, Program]  # by role
 
+MOST_KEPT = 1 << 22  # numbers in group_covs, 32 MB: a thousand groups of 64 rows
 ROWS_AT_ONCE = 256  # queries in one call of the program: bounded memory
 
 
@@ -33,6 +34,8 @@ class Moments:
         answer_cov: [k, k], mean over entries.
         cross_cov: [k, rows], of answers with results.
         result_cov: [rows, rows].
+        group_covs: [m, rows, rows], the same of single groups, some of those that it is the mean
+            of: how honest results scatter.
 
     Raises:
         ValueError: shapes that do not fit each other, or a value that is not finite.
@@ -43,6 +46,7 @@ class Moments:
     answer_cov: Float64[np.ndarray, "k k"]
     cross_cov: Float64[np.ndarray, "k rows"]
     result_cov: Float64[np.ndarray, "rows rows"]
+    group_covs: Float64[np.ndarray, "m rows rows"]
 
     def __post_init__(self) -> None:
         for name, array in self.to_arrays().items():
@@ -57,6 +61,7 @@ class Moments:
             "answer_cov": (k, k),
             "cross_cov": (k, rows),
             "result_cov": (rows, rows),
+            "group_covs": (len(self.group_covs), rows, rows),
         }
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
@@ -178,9 +183,12 @@ def take_moments(
     groups = len(answers)
     t = np.moveaxis((answers - answer_mean).reshape(groups, answers.shape[1], -1), 1, 0)
     c = np.moveaxis((results - result_mean).reshape(groups, results.shape[1], -1), 1, 0)
+    kept = c[:, : max(1, MOST_KEPT // len(c) ** 2)]
+    group_covs = np.einsum("agx,bgx->gab", kept, kept) / c.shape[2]
     t, c = t.reshape(len(t), -1), c.reshape(len(c), -1)
     count = t.shape[1]
-    return Moments(answer_mean, result_mean, t @ t.T / count, t @ c.T / count, c @ c.T / count)
+    covs = t @ t.T / count, t @ c.T / count, c @ c.T / count
+    return Moments(answer_mean, result_mean, *covs, group_covs)
 
 
 def _run(program: Program, rows: Tensor) -> np.ndarray:

@@ -23,16 +23,19 @@ def stemmed(stem: Stem, queries: Tensor) -> Tensor:
     return features.view(*queries.shape[:2], *features.shape[1:])
 
 
-def shards_of(code: Code, queries: Tensor, stem: Stem | None = None) -> list[Tensor]:
+def shards_of(
+    code: Code, queries: Tensor, stem: Stem | None = None, pads: Tensor | None = None
+) -> list[Tensor]:
     """What each slot is sent, [g, *shard].
 
     Args:
         code: over the stem's features.
         queries: [g, k, *query].
         stem: None: the queries themselves are coded.
+        pads: as `encode` takes them; codes behind a stem have none.
     """
     if stem is None:
-        return code.encode(queries)
+        return code.encode(queries, pads)
     shards = code.encode(stemmed(stem, queries))
     for j, slots in enumerate(code.own_slots):
         for slot in slots:

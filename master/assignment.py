@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Literal
 
-State = Literal["live", "frozen", "draining", "gone"]
+State = Literal["live", "frozen", "quarantined", "draining", "gone"]
 
 MEMORY = 0.9  # weight of what was seen of a worker before: about the last ten tasks count
 
@@ -65,6 +65,18 @@ class Assignment:
     def freeze(self, worker: str) -> None:
         """It seems not to move: nothing new until it joins again. Unknown workers are ignored."""
         self._rest(worker, "frozen")
+
+    def quarantine(self, worker: str) -> None:
+        """It is not believed: nothing new until `release`. Unknown workers are ignored."""
+        self._rest(worker, "quarantined")
+
+    def release(self, worker: str) -> bool:
+        """Let it in again, if nothing but its quarantine keeps it out; whether that is so."""
+        known = self._workers.get(worker)
+        if known is None or known.state != "quarantined":
+            return False
+        self.join(worker)
+        return True
 
     def leave(self, worker: str) -> None:
         """It is gone; ends of what it was sent may still be told. Unknown workers are ignored."""

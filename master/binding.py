@@ -15,6 +15,7 @@ import torch
 import codes
 from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
+from codes.locating import FIT_LIMIT, LocatesErrors, TooManyErrors
 from codes.neural import Weights
 from codes.stages import STEM
 from codes.verify import program_error
@@ -70,6 +71,8 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
     stem = partial(_answer, loaded[STEM]) if STEM in loaded else None
     _check_roles(Encoder(code, stem, at_workers), programs)
     _check_exact(code, base)
+    if config.policy.liars:
+        _check_honest(code, base)
     if config.code.calibrated:
         code = _calibrated(code, loaded, config.calibration, card)
     return Binding(
@@ -194,6 +197,22 @@ def _check_exact(code: Code, program: Program) -> None:
             f"code {code.name!r} is exact for {code.exact_case.says}; decoded answers of this "
             f"program are wrong by {error:.2g} of the largest: it is no such program."
         )
+
+
+def _check_honest(code: Code, program: Program) -> None:
+    """Honest results of an exact code must fit together: else everybody would seem to lie."""
+    if not (code.exact and isinstance(code, LocatesErrors)):
+        return
+    shape = tuple(program.inputs[0].shape)
+    queries = torch.rand(4, code.q, *shape, generator=torch.Generator().manual_seed(0))
+    results = [_answer(program, shard) for shard in code.encode(queries)]
+    try:
+        code.locate(results, range(code.n), 0)
+    except TooManyErrors as error:
+        raise InvalidArgument(
+            f"policy.liars must be 0 for this program with the code {code.name!r}: its own "
+            f"rounding looks like lies, beyond {FIT_LIMIT:g} of the results."
+        ) from error
 
 
 def _archive(program: str, store: Store) -> tuple[bytes, Card | None]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import codes
+from codes.locating import LocatesErrors, most_liars
 from master.batcher import Limits
 from master.discovery import split_target
 from master.policy import Delay, Policy
@@ -68,6 +69,7 @@ class PolicyConfig(Strict):
     gain_limit: float = Field(float("inf"), gt=0)
     # Responders to wait for; None: what the code makes best of; "any": from one on.
     recovery_threshold: Annotated[int, Field(ge=1)] | Literal["any"] | None = None
+    liars: int = Field(0, ge=0)  # wrong results in a batch that must do no harm
 
     @field_validator("soft_deadline", "hedge")
     @classmethod
@@ -84,6 +86,7 @@ class PolicyConfig(Strict):
             max_sends=self.max_sends,
             gain_limit=self.gain_limit,
             recovery_threshold=1 if self.recovery_threshold == "any" else self.recovery_threshold,
+            liars=self.liars,
         )
 
 
@@ -146,6 +149,7 @@ class DeploymentConfig(Strict):
     policy: PolicyConfig = PolicyConfig()
     batching: Batching = Batching()
     timeout_ms: int = Field(1000, ge=1, le=600_000)  # when the client names none
+    pad_scale: float = Field(1.0, gt=0, le=1e6)  # of a code's pads, in root mean squares of queries
     calibration: Calibration = Calibration()
 
     @model_validator(mode="after")
@@ -162,6 +166,28 @@ class DeploymentConfig(Strict):
                 f"not {self.batching.queue_rows}."
             )
         return self
+
+    @model_validator(mode="after")
+    def _liars_are_found(self) -> "DeploymentConfig":
+        liars, code = self.policy.liars, self.code.make()
+        if not liars:
+            return self
+        if not self.code.calibrated and not isinstance(code, LocatesErrors):
+            raise ValueError(
+                f"policy.liars must be 0 for the code {code.name!r}, not {liars}: it cannot tell "
+                f"who lies. Accepted: a calibrated code, or one of {', '.join(_locating())}."
+            )
+        if liars > most_liars(code):
+            fewest = max(code.recovery_threshold, code.k)
+            raise ValueError(
+                f"policy.liars must be at most {most_liars(code)}, not {liars}: of n = {code.n} "
+                f"slots, max(R, k) = {fewest} and two for each liar are needed."
+            )
+        return self
+
+
+def _locating() -> list[str]:
+    return [name for name, kind in codes.REGISTRY.items() if issubclass(kind, LocatesErrors)]
 
 
 class MasterConfig(Strict):

@@ -13,6 +13,7 @@ from master.deployment import Deployment
 from master.link import Link
 from master.state import State
 from master.statistics import Duration
+from master.trust import Trust
 
 VERSION = "1"  # the one version of each model that is served
 PLATFORM = "pytorch_export"
@@ -136,12 +137,13 @@ def deployment_status(deployment: Deployment) -> control_pb2.DeploymentStatus:
     )
 
 
-def worker_status(link: Link) -> control_pb2.WorkerStatus:
+def worker_status(link: Link, trust: Trust) -> control_pb2.WorkerStatus:
     """What `kofn status` shows of a worker."""
+    standing = trust.standing(link.address)
     return control_pb2.WorkerStatus(
         name=link.name,
         address=link.address,
-        state=link.state,
+        state=link.state if link.state != "up" or standing == "trusted" else standing,
         device=link.greeting.device,
         process_id=link.greeting.process_id,
         outstanding=link.in_flight,
@@ -152,6 +154,8 @@ def worker_status(link: Link) -> control_pb2.WorkerStatus:
         p99_ms=1e3 * (link.latency.quantile(0.99) or 0.0),
         cancelled=link.cancellations,
         busy_s=link.busy_s,
+        trust=trust.score(link.address),
+        lies=trust.lies(link.address),
     )
 
 
@@ -161,7 +165,7 @@ def status(state: State) -> control_pb2.Status:
         version=VERSION,
         process_id=state.process_id,
         uptime_s=monotonic() - state.started,
-        workers=[worker_status(link) for link in state.pool.links.values()],
+        workers=[worker_status(link, state.pool.trust) for link in state.pool.links.values()],
         deployments=[deployment_status(item) for item in state.deployments.values()],
     )
 

@@ -39,10 +39,11 @@ class Encoder:
         """Whether it runs a network: milliseconds, not microseconds."""
         return self.code.slow or (self.stem is not None and not self.at_workers)
 
-    def shards(self, queries: Tensor) -> Sequence[Shard]:
-        """What each slot is sent, for g coding groups [g, q, *query]."""
+    def shards(self, queries: Tensor, pads: Tensor | None = None) -> Sequence[Shard]:
+        """What each slot is sent, for g coding groups [g, q, *query], with pads as `encode` has
+        them."""
         if not self.at_workers:
-            return [(shard,) for shard in shards_of(self.code, queries, self.stem)]
+            return [(shard,) for shard in shards_of(self.code, queries, self.stem, pads)]
         own = {slot: j for j, slots in enumerate(self.code.own_slots) for slot in slots}
         queries = queries.contiguous()
         return [

@@ -23,6 +23,8 @@ class Decodable(Protocol):
     @property
     def spares(self) -> int: ...
     @property
+    def recovery_threshold(self) -> int: ...
+    @property
     def own_slots(self) -> Sequence[Sequence[int]]: ...
     def gain(self, slots: Sequence[int]) -> Iterable[float]: ...
 
@@ -38,9 +40,9 @@ class Gains:
 
     def __init__(self, code: Decodable) -> None:
         self.k, self.n, self.exact = code.k, code.n, code.exact
-        self.sent = (
-            code.n - code.spares
-        )  # slots that are sent at once; the others replace late ones
+        # Slots that are sent at once; the others replace late ones.
+        self.sent = code.n - code.spares
+        self.recovery_threshold = code.recovery_threshold
         self._code = code
         self._known: dict[int, tuple[float, ...]] = {}
         everything = mask(range(self.n))

@@ -8,69 +8,23 @@ Sets of slots and of answers are bit masks inside, so that an event costs little
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import inf
 
+from master.events import (
+    Answer,
+    Cancel,
+    Command,
+    Event,
+    Fail,
+    Judge,
+    Judged,
+    Lost,
+    Replied,
+    Send,
+)
 from master.gains import Decodable, Gains, bits, mask
 from master.policy import Moments, Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Replied:
-    """A usable result of this slot is here."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """One send of this slot came to nothing: refused, failed, or never left."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-Event = Replied | Lost | Tick
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this slot; attempt 0 is the first, resends and hedges count up."""
-
-    slot: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """All sends of these slots that are still out have become pointless."""
-
-    slots: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """These answers can be had now: direct from one own slot, or decoded from all responders."""
-
-    answers: tuple[int, ...]
-    slots: tuple[int, ...]  # ascending; exactly the own slot when direct
-    direct: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """These answers cannot be had any more."""
-
-    answers: tuple[int, ...]
-    responders: tuple[int, ...]
-    reason: str
-
-
-Command = Send | Cancel | Answer | Fail
+from master.screening import Screen
 
 
 class Gather:
@@ -106,6 +60,7 @@ class Gather:
         if not abs(deadline) < inf:
             raise ValueError(f"Argument 'deadline' must be finite, not {deadline}.")
         self._policy = policy
+        self._screen = Screen(self._gains, policy.liars) if policy.liars else None
         self._started = started
         self._soft_at = inf if moments.soft_at is None else moments.soft_at
         self._hedge_at = inf if moments.hedge_at is None else moments.hedge_at  # inf once done
@@ -113,7 +68,7 @@ class Gather:
         self._deadline = deadline
         self._now = -inf  # of the last event
         self._pending = mask(wanted)  # answers neither given nor failed; only shrinks
-        self._came = 0  # slots that replied; only grows
+        self._came = 0  # slots that replied and were not found to lie
         self._had = 0  # answers that are some result of `_came`
         self._out = 0  # slots with an open send and no reply
         self._open = [0] * n  # sends of a slot without an end; 0 once cancelled
@@ -127,7 +82,7 @@ class Gather:
 
     @property
     def responders(self) -> tuple[int, ...]:
-        """Slots that replied before the batch was done, ascending."""
+        """Slots that replied before the batch was done and did not lie, ascending."""
         return tuple(bits(self._came))
 
     @property
@@ -161,6 +116,14 @@ class Gather:
                     self._out &= ~(1 << slot)
                     if now < self._deadline:
                         self._replace_lost()
+            case Judged(slots, lied) if self._screen is not None:
+                self._screen.take(mask(slots), None if lied is None else mask(lied))
+                self._came &= ~mask(lied or ())
+                self._had = 0
+                for slot in bits(self._came):
+                    self._had |= self._gains.answers[slot]
+                if now < self._deadline:
+                    self._replace_lost()
         return self._decide(now)
 
     def next_due(self) -> float | None:
@@ -168,7 +131,7 @@ class Gather:
         if self.is_done:
             return None
         dues = [self._deadline, self._hedge_at]
-        if self._policy.wait == "all" or self._decodable_pending:
+        if self._policy.wait == "all" or self._screen is not None or self._decodable_pending:
             dues += [self._soft_at, self._impatient_at]
         return min(due for due in dues if due > self._now)
 
@@ -186,24 +149,25 @@ class Gather:
 
     def _replace_lost(self) -> None:
         """Send lost slots again, as few as make every pending answer possible; fail the others."""
-        has, available = self._gains.has, self._came | self._out
+        has, available = self._can_have, self._came | self._out
+        needed = self._wished if self._screen is not None or self._decodable_pending else 0
         short = [answer for answer in bits(self._pending) if not has(answer, available)]
-        if not short:
-            self._fill_up()
+        if not short and available.bit_count() >= needed:
             return
         spare = self._sendable(~available)
         with_spare = available | mask(spare)
         hopeless = [answer for answer in short if not has(answer, with_spare)]
         short = [answer for answer in short if has(answer, with_spare)]
         if hopeless:
-            self._fail(hopeless, "too many slots are lost")
-        self._send(self._fewest(spare, available, lambda s: all(has(j, s) for j in short)))
+            in_doubt = self._screen is not None and self._screen.is_in_doubt
+            why = "the results do not fit together" if in_doubt else "too many slots are lost"
+            self._fail(hopeless, why)
+        needed = min(needed, with_spare.bit_count())
 
-    def _fill_up(self) -> None:
-        """Put other slots in the place of lost ones, where fewer are left than are waited for."""
-        missing = self._threshold - (self._came | self._out).bit_count()
-        if missing > 0 and self._decodable_pending:
-            self._send(self._sendable(~(self._came | self._out))[:missing])
+        def is_enough(slots: int) -> bool:
+            return slots.bit_count() >= needed and all(has(answer, slots) for answer in short)
+
+        self._send(self._fewest(spare, available, is_enough))
 
     def _hedge(self) -> None:
         """Send late slots once more, as few as the pending answers need; spare ones in their place,
@@ -238,9 +202,14 @@ class Gather:
     def _decide(self, now: float) -> list[Command]:
         self._now = now
         is_impatient = now >= self._impatient_at or not self._out
-        if is_impatient or self._policy.wait != "all":
+        is_judging = False
+        if self._screen is not None:
+            is_judging = self._give_screened(self._screen, is_impatient)
+        elif is_impatient or self._policy.wait != "all":
             self._give_own()
             self._give_decoded(is_impatient)
+        if is_judging:
+            return self._take_commands()  # the verdict comes next, before the deadline or a hedge
         if now >= self._deadline and self._pending:
             waited_ms = 1e3 * (self._deadline - self._started)
             self._fail(bits(self._pending), f"out of time after {waited_ms:.0f} ms")
@@ -248,6 +217,9 @@ class Gather:
             self._hedge_at = inf
             self._hedge()
         self._cancel(self._pointless(self._out))
+        return self._take_commands()
+
+    def _take_commands(self) -> list[Command]:
         commands, self._commands = self._commands, []
         return commands
 
@@ -260,7 +232,7 @@ class Gather:
     def _give_decoded(self, is_impatient: bool) -> None:
         ripe, limit = self._decodable_pending, inf
         if not is_impatient:
-            if self._came.bit_count() < self._threshold:
+            if self._came.bit_count() < self._wished:
                 return
             if self._now < self._soft_at:
                 ripe, limit = self._ripe_early(ripe), self._policy.gain_limit
@@ -271,6 +243,29 @@ class Gather:
         if taken:
             self._commands.append(Answer(taken, self.responders, direct=False))
             self._pending &= ~mask(taken)
+
+    def _give_screened(self, screen: Screen, is_impatient: bool) -> bool:
+        """Give what can be had from responders that were judged; whether they are judged first."""
+        came, is_enough = self._came, self._came.bit_count() >= self._wished
+        had = mask(j for j in bits(self._pending) if self._gains.has(j, came)) if came else 0
+        is_ready = is_enough and self._policy.wait != "all" and self._is_ripe(had)
+        if not had or not screen.is_possible(came) or not (is_ready or is_impatient):
+            return False
+        if not screen.is_believed(came):
+            self._commands.append(Judge(self.responders, screen.most(came)))
+            return True
+        self._give_own()
+        self._give_decoded(is_impatient=True)
+        return False
+
+    def _is_ripe(self, had: int) -> bool:
+        """Whether patience ends, or has nothing to wait for: all pending answers at once."""
+        if self._now >= self._soft_at:
+            return True
+        ripe, gains = self._had | self._ripe_early(had), self._gains.of(self._came)
+        return not self._pending & ~ripe and all(
+            self._had >> j & 1 or gains[j] <= self._policy.gain_limit for j in bits(self._pending)
+        )
 
     def _ripe_early(self, answers: int) -> int:
         """Of these answers, those to decode before the soft moment.
@@ -285,9 +280,15 @@ class Gather:
         return mask(j for j in bits(answers) if not self._gains.own[j] & self._out)
 
     @property
-    def _threshold(self) -> int:
-        """Responders to wait for before anything is decoded."""
-        return self._policy.recovery_threshold or 1
+    def _wished(self) -> int:
+        """Responders to wait for, as long as they can come."""
+        needed = 0 if self._screen is None else self._screen.needed
+        return max(self._policy.recovery_threshold or 1, needed)
+
+    def _can_have(self, answer: int, slots: int) -> bool:
+        """Whether a mask of responders gives this answer, if those lie that may."""
+        is_possible = self._screen is None or self._screen.is_possible(slots)
+        return is_possible and self._gains.has(answer, slots)
 
     @property
     def _decodable_pending(self) -> int:
@@ -298,7 +299,7 @@ class Gather:
         gains, policy = self._gains, self._policy
         # An estimate is second best where there is patience, so that a late own slot is hedged.
         prefers_own = policy.wait == "soft" and not gains.exact
-        threshold = min(self._threshold, attainable.bit_count())
+        threshold = min(self._wished, attainable.bit_count())
 
         def serves(answer: int, slots: int) -> bool:
             own = gains.own[answer]
@@ -318,7 +319,7 @@ class Gather:
 
     def _pointless(self, slots: int) -> int:
         """Of these slots, those that no pending answer can use."""
-        if self._policy.wait == "all" and self._pending:
+        if self._pending and (self._policy.wait == "all" or self._screen is not None):
             return 0
         if self._decodable_pending:
             return 0  # any slot may help to decode
@@ -369,5 +370,8 @@ class Gather:
         replied, total, out = self._came.bit_count(), self._gains.n, self._out.bit_count()
         still_out = f", {out} are still out" if out else ""
         reason = f"{why}: {replied} of {total} slots replied{still_out}"
+        if self._screen is not None:
+            lied = f", {self._screen.found} lied" if self._screen.found else ""
+            reason = f"{reason}{lied}; {self._screen!r}"
         self._commands.append(Fail(failed, self.responders, reason))
         self._pending &= ~mask(failed)

@@ -82,16 +82,29 @@ class MasterCollector(Collector):
         trips = HistogramMetricFamily(
             "kofn_worker_task_duration_seconds", "Round trip of answered tasks.", labels=label
         )
+        quarantined = GaugeMetricFamily(
+            "kofn_worker_quarantined", "1 while it is kept out for its lies.", labels=label
+        )
+        trusted = GaugeMetricFamily(
+            "kofn_worker_trust", "Share of its judged results that were right, lately.",
+            labels=label,
+        )  # fmt: skip
+        lies = CounterMetricFamily("kofn_worker_lies", "Results found to be wrong.", labels=label)
+        trust = self._state.pool.trust
         for link in list(self._state.pool.links.values()):
             name = [link.name]
-            up.add_metric(name, link.state == "up")
+            is_out = trust.standing(link.address) == "quarantined"
+            up.add_metric(name, link.state == "up" and not is_out)
+            quarantined.add_metric(name, is_out)
+            trusted.add_metric(name, trust.score(link.address))
+            lies.add_metric(name, trust.lies(link.address))
             flying.add_metric(name, link.in_flight)
             ended.add_metric([*name, "answered"], link.results)
             ended.add_metric([*name, "lost"], link.losses)
             ended.add_metric([*name, "cancelled"], link.cancellations)
             busy.add_metric(name, link.busy_s)
             trips.add_metric(name, link.round_trips.cumulative(), link.round_trips.total_s)
-        return up, flying, ended, busy, trips
+        return up, flying, ended, busy, trips, quarantined, trusted, lies
 
 
 def serve_metrics(state: State, host: str, port: int) -> "MetricsServer":

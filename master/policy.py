@@ -120,6 +120,9 @@ class Policy:
             this.
         recovery_threshold: responders to wait for before anything is decoded, as long as there
             is time and they can still come; None leaves it to the code. Own answers do not wait.
+        liars: wrong results that a batch must survive, at most. Above 0 no answer is given before
+            its results have been judged, and they are judged when max(R, k) + 2 liars are in: an
+            exact code answers from no fewer, another does when time is nearly up.
 
     Raises:
         ValueError: a value out of range, or a hedge that `max_sends` forbids.
@@ -131,6 +134,7 @@ class Policy:
     max_sends: int = 3
     gain_limit: float = inf
     recovery_threshold: int | None = None
+    liars: int = 0
 
     def __post_init__(self) -> None:
         if self.wait not in get_args(Wait):
@@ -146,6 +150,8 @@ class Policy:
             raise ValueError(
                 f"Argument 'recovery_threshold' must be at least 1, not {self.recovery_threshold}."
             )
+        if self.liars < 0:
+            raise ValueError(f"Argument 'liars' must be at least 0, not {self.liars}.")
 
     def __str__(self) -> str:
         """For a person: what differs from doing nothing special."""
@@ -156,6 +162,8 @@ class Policy:
             words.append(f"gain up to {self.gain_limit:g}")
         if self.recovery_threshold is not None:
             words.append(f"R = {self.recovery_threshold}")
+        if self.liars:
+            words.append(f"{self.liars} liar{'s' * (self.liars > 1)}")
         return ", ".join([*words, f"at most {self.max_sends} sends"])
 
     def moments(self, latency: Latency, started: float) -> Moments:

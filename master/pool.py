@@ -1,11 +1,12 @@
 """The workers at hand: a link to each address, programs pushed to them, slots assigned to them.
 
 The pool decides nothing about coding groups; which worker is next is `assignment`'s decision,
-taken over the workers that are up and hold every deployed program.
+taken over the workers that are up, hold every deployed program and are not known to lie.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 import structlog
 
@@ -14,6 +15,7 @@ from kofn.wire.errors import KofnError
 from master.assignment import Assignment
 from master.discovery import RESOLVE_EVERY_S, needs_resolving, resolve
 from master.link import Link
+from master.trust import Trust
 
 log = structlog.get_logger(__name__)
 
@@ -32,11 +34,13 @@ class Pool:
     def __init__(self, targets: Sequence[str], on_event: EventSink, tls: Tls | None = None) -> None:
         self.links: dict[str, Link] = {}  # by address
         self.assignment = Assignment()  # of addresses; members are up and hold all programs
+        self.trust = Trust()  # in addresses
         self._targets = tuple(targets)
         self._on_event = on_event
         self._tls = tls
         self._programs: dict[str, bytes] = {}  # content hash -> archive, of all deployments
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by address: its link, running
+        self._release_timer: asyncio.TimerHandle | None = None  # when the next quarantine ends
         self._changed = asyncio.Event()  # set whenever a worker comes or goes
 
     async def run(self) -> None:
@@ -51,6 +55,8 @@ class Pool:
             finally:
                 for task in self._tasks.values():
                     task.cancel()
+                if self._release_timer is not None:
+                    self._release_timer.cancel()
 
     @property
     def workers_up(self) -> int:
@@ -87,6 +93,34 @@ class Pool:
         """No deployment needs this program any more."""
         self._programs.pop(program, None)
 
+    def heard(self, address: str, *, lied: bool, needed: int) -> None:
+        """A result of this worker was judged; `needed` workers must stay, whoever lies."""
+        has_spare = self.workers_up > needed
+        if not self.trust.heard(address, lied, has_spare, monotonic()):
+            return
+        self.assignment.quarantine(address)
+        name, lies = self.links[address].name, self.trust.lies(address)
+        log.warning("worker-quarantined", worker=name, address=address, lies=lies)
+        self._on_event("worker-quarantined", name, f"{lies} wrong results so far")
+        self._await_release()
+
+    def _await_release(self) -> None:
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
+        due = self.trust.next_due()
+        if due is not None:
+            self._release_timer = asyncio.get_running_loop().call_at(due, self._release)
+
+    def _release(self) -> None:
+        for address in self.trust.release(monotonic()):
+            if self.assignment.release(address):
+                name = self.links[address].name
+                log.info("worker-on-probation", worker=name, address=address)
+                self._on_event("worker-on-probation", name, address)
+                self._changed.set()
+        self._await_release()
+
     # Listener of the links.
 
     async def prepare(self, link: Link) -> None:
@@ -96,6 +130,8 @@ class Pool:
     def up(self, link: Link) -> None:
         """Let it take work."""
         self.assignment.join(link.address)
+        if self.trust.standing(link.address) == "quarantined":
+            self.assignment.quarantine(link.address)
         self._changed.set()
         log.info("worker-up", worker=link.name, address=link.address)
         self._on_event("worker-up", link.name, link.address)
@@ -122,4 +158,5 @@ class Pool:
             # A name server that forgets a living worker is no reason to drop its work.
             if self.links[address].state in ("connecting", "down"):
                 del self.links[address]
+                self.trust.forget(address)
                 self._tasks.pop(address).cancel()

@@ -1,12 +1,13 @@
 """The driver of one coded batch: encode, send, hear, decode. All deciding is `gather`'s.
 
 It stands between the batcher's plan and the requests' answers, holds the tensors that `gather`
-does not see, and obeys four commands. Everything runs in callbacks on the event loop, no task a
+does not see, and obeys its commands. Everything runs in callbacks on the event loop, no task a
 batch: at thousands of batches a second the tasks would cost more than the codes.
 """
 
 import asyncio
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,13 +18,27 @@ import structlog
 import torch
 
 from codes.base import Code
+from codes.locating import LocatesErrors, TooManyErrors
 from kofn.wire import worker_pb2
 from kofn.wire.source import Source
 from kofn.wire.tensors import fill, from_wire
 from master.batcher import Plan
 from master.encoding import Encoder, Shard
+from master.events import (
+    Answer,
+    Cancel,
+    Command,
+    Event,
+    Fail,
+    Judge,
+    Judged,
+    Lost,
+    Replied,
+    Send,
+    Tick,
+)
 from master.gains import Gains
-from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Replied, Send, Tick
+from master.gather import Gather
 from master.link import Outcome
 from master.policy import Policy
 from master.pool import Pool
@@ -53,6 +68,7 @@ class Coding:
     answer_shape: tuple[int, ...]
     statistics: Statistics
     gains: Gains  # of the code, shared by all batches: its cache is per set of responders
+    pad_scale: float = 1.0  # of random pads, in root mean squares of a batch's queries
 
 
 class CodedBatch:
@@ -91,6 +107,8 @@ class CodedBatch:
         # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
         self._sends: dict[int, list[tuple[str, int, float]]] = {}
         self._results: dict[int, np.ndarray] = {}  # float32, as wide as the slot, read-only
+        self._workers: dict[int, str] = {}  # whose result that is, by slot
+        self._liars: set[str] = set()  # workers whose result was found to be wrong
         self._timer: asyncio.TimerHandle | None = None
         self._started = monotonic()
         self._sent_at = 0.0
@@ -138,7 +156,14 @@ class CodedBatch:
     def _encode(self, rows: np.ndarray) -> Sequence[Shard]:
         code = self._coding.code
         queries = torch.from_numpy(rows).reshape(self.plan.groups, code.q, *rows.shape[1:])
-        return self._coding.encoder.shards(queries)
+        return self._coding.encoder.shards(queries, self._pads(queries) if code.pads else None)
+
+    def _pads(self, queries: torch.Tensor) -> torch.Tensor:
+        """Fresh ones, which nobody can know beforehand: their seed is the operating system's."""
+        shape = (self.plan.groups, self._coding.code.pads, *queries.shape[2:])
+        scale = self._coding.pad_scale * (float(queries.square().mean().sqrt()) or 1.0)
+        noise = np.random.default_rng(secrets.randbits(256)).standard_normal(shape, np.float32)
+        return torch.from_numpy(noise * np.float32(scale))
 
     def _encoded_off_loop(self, encoding: "asyncio.Future[Sequence[Shard]]") -> None:
         self._guarded(lambda: self._scatter(encoding.result()))
@@ -193,7 +218,7 @@ class CodedBatch:
     def _another(self, slot: int) -> str | None:
         taken = {address for sends in self._sends.values() for address, _, _ in sends}
         late = {address for address, _, _ in self._sends.get(slot, ())}  # not these, if at all
-        return self._pool.assignment.another(taken, late)
+        return self._pool.assignment.another(taken | self._liars, late | self._liars)
 
     def _message(self, slot: int) -> worker_pb2.ToWorker:
         """A fresh message: a link writes it later, so that two sends must not share one."""
@@ -223,7 +248,8 @@ class CodedBatch:
         took_s = monotonic() - sent_at
         self._coding.statistics.slot_latency.add(took_s)
         self._pool.assignment.observe(address, took_s > self._late_after_s)
-        self._results.setdefault(slot, result)
+        if slot not in self._results:
+            self._results[slot], self._workers[slot] = result, address
         self._on(Replied(slot))
 
     def _checked(self, slot: int, outcome: Outcome) -> np.ndarray | None:
@@ -250,6 +276,10 @@ class CodedBatch:
     def _obey(self, commands: Sequence[Command]) -> None:
         for command in commands:
             match command:
+                case Judge(slots, most):
+                    verdict = self._judged(slots, most)
+                    self._obey(self._gather.on(verdict, monotonic()))
+                    return  # it was the last one
                 case Send(slot, attempt):
                     self._send(slot, attempt)
                 case Cancel(slots):
@@ -285,6 +315,29 @@ class CodedBatch:
             self._pool.links[address].cancel(task_id)
             self._pool.assignment.done(address)
 
+    def _judged(self, slots: tuple[int, ...], most: int) -> Judged:
+        """Find the wrong results, forget them, and let the pool know whom to trust."""
+        began = monotonic()
+        code = self._coding.code
+        assert isinstance(code, LocatesErrors)  # a deployment with liars has such a code
+        lied: tuple[int, ...] | None = None
+        try:
+            lied = code.locate(self._tensors(slots), slots, most)
+        except TooManyErrors as error:
+            log.warning("too-many-errors", deployment=self._coding.name, reason=str(error))
+        for slot in slots if lied is not None else ():
+            address, has_lied = self._workers[slot], slot in (lied or ())
+            self._pool.heard(address, lied=has_lied, needed=code.n)
+            if has_lied:
+                del self._results[slot]
+                self._liars.add(address)
+        self._timings.decode_s += monotonic() - began
+        return Judged(slots, lied)
+
+    def _tensors(self, slots: Sequence[int]) -> list[torch.Tensor]:
+        # Copies: torch wants memory that it may write to.
+        return [torch.from_numpy(self._results[slot].copy()) for slot in slots]
+
     def _answer(self, answers: Sequence[int], slots: Sequence[int], direct: bool) -> None:
         began = monotonic()
         self._timings.wait_s = began - self._sent_at
@@ -293,9 +346,7 @@ class CodedBatch:
             values = dict.fromkeys(answers, self._results[slots[0]])
             errors = dict.fromkeys(answers, 0.0)
         else:
-            # Copies: torch wants memory that it may write to.
-            results = [torch.from_numpy(self._results[slot].copy()) for slot in slots]
-            decoded = code.decode(results, slots, answers).numpy()
+            decoded = code.decode(self._tensors(slots), slots, answers).numpy()
             values = {j: decoded[:, i] for i, j in enumerate(answers)}
             told = code.expected_error(slots)
             errors = {j: float("nan") if told is None else float(told[j]) for j in answers}

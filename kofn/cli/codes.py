@@ -1,6 +1,7 @@
 """`kofn codes`: what each code promises, whether it keeps it, and where it comes from."""
 
 import re
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,8 @@ def list_(k: K = 4, n: N = 6, as_json: Json = False) -> None:
 
 @app.command()
 def show(name: Name, k: K = 4, n: N = 6, settings: Settings = None, as_json: Json = False) -> None:
-    """Show one code: its slots, and the noise gain of every number of losses."""
+    """Show one code: its slots, liars and pads, and the noise gain of every number of losses."""
+    from codes.locating import LocatesErrors, most_liars
     from codes.verify import subsets
 
     code = _made(name, k, n, parameters(settings))
@@ -58,7 +60,14 @@ def show(name: Name, k: K = 4, n: N = 6, settings: Settings = None, as_json: Jso
                 "worst_gain": max(whole) if whole else None,
             }
         )
-    facts = {**_facts(code), "own_slots": [list(own) for own in code.own_slots], "losses": losses}
+    facts = {
+        **_facts(code),
+        "own_slots": [list(own) for own in code.own_slots],
+        "losses": losses,
+        "locates": isinstance(code, LocatesErrors),
+        "most_liars": most_liars(code),
+        "pads": code.pads,
+    }
     if as_json:
         print_json(facts)
         return
@@ -70,6 +79,8 @@ def show(name: Name, k: K = 4, n: N = 6, settings: Settings = None, as_json: Jso
     for answer, own in enumerate(code.own_slots):
         where = ", ".join(map(str, own)) if own else "none: it is always decoded"
         paper.print(f"  answer {answer}: own slots {where}")
+    for line in _limits(code):
+        paper.print(line)
     print_table(
         "Losses (noise gain: how much a result's error grows in the worst answer)",
         ("lost slots", "sets", "recoverable", "median gain", "worst gain"),
@@ -79,6 +90,22 @@ def show(name: Name, k: K = 4, n: N = 6, settings: Settings = None, as_json: Jso
             for row in losses
         ],
     )  # fmt: skip
+
+
+def _limits(code: "Code") -> Iterator[str]:
+    """What a code bears of liars and hides from the curious."""
+    from codes.lagrange import Lagrange
+    from codes.linear import LinearDecoding
+    from codes.locating import LocatesErrors, most_liars
+
+    fewest = max(code.recovery_threshold, code.k)
+    if isinstance(code, LocatesErrors):
+        yield f"liars: at most {most_liars(code)}; E are named by any {fewest} + 2 E slots"
+    elif isinstance(code, LinearDecoding):
+        yield f"liars: calibrated only, at most {most_liars(code)}, and not with certainty"
+    if isinstance(code, Lagrange):
+        weighs = f", of weight {code.pad_weight:.2g} at least in a shard" if code.pads else ""
+        yield f"pads: {code.pads}{weighs} (--set pads=T hides queries from T slots, not perfectly)"
 
 
 @app.command()

@@ -36,8 +36,8 @@ _DEPLOYMENT = (
     "failed", "p50 ms", "p99 ms",
 )  # fmt: skip
 _WORKER = (
-    "worker", "state", "address", "device", "process", "in flight", "queue", "answered", "lost",
-    "cancelled", "p50 ms", "p99 ms",
+    "worker", "state", "trust", "address", "device", "process", "in flight", "queue", "answered",
+    "lost", "lies", "cancelled", "p50 ms", "p99 ms",
 )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _deployment_row(told: control_pb2.DeploymentStatus) -> tuple[object, ...]:
 
 def _worker_row(told: control_pb2.WorkerStatus) -> tuple[object, ...]:
     return (
-        told.name, told.state, told.address, told.device, told.process_id, told.outstanding,
-        told.queue_depth, told.results, told.lost, told.cancelled, f"{told.p50_ms:.1f}",
-        f"{told.p99_ms:.1f}",
+        told.name, told.state, f"{told.trust:.2f}", told.address, told.device, told.process_id,
+        told.outstanding, told.queue_depth, told.results, told.lost, told.lies, told.cancelled,
+        f"{told.p50_ms:.1f}", f"{told.p99_ms:.1f}",
     )  # fmt: skip

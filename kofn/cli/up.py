@@ -73,6 +73,9 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     design: Annotated[
         str, typer.Option(help="Who runs a split model's stem and mixes: master or worker.")
     ] = "master",
+    liars: Annotated[
+        int, typer.Option(min=0, help="Wrong results a group that must do no harm.")
+    ] = 0,
     timeout_ms: Annotated[int, typer.Option(help="When a client names none.")] = 1000,
     config: Annotated[
         Path | None,
@@ -114,7 +117,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             given["spares"], slots = slots, 2 * slots  # a fresh angle for every late one
         if code == SPLIT and wait == "first" and (gain_limit, recovery_threshold) == (None, None):
             gain_limit = USUAL_GAIN
-        coding = _code(code, k, slots, given, calibrated)
+        coding = _code(code, k, slots, given, calibrated, liars)
         trained = checkpoint or _trained_code(model, coding, store)
         policy = {
             "wait": wait,
@@ -122,6 +125,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             "hedge": hedge,
             "recovery_threshold": _number_or_any(recovery_threshold),
             "gain_limit": gain_limit,
+            "liars": liars,
         }
         deployment = {
             "name": name or Path(model).stem,
@@ -215,7 +219,7 @@ def _number_or_any(text: str | None) -> int | str | None:
 
 
 def _code(
-    name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None
+    name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None, liars: int
 ) -> dict[str, Any]:
     import codes
     from codes.linear import LinearDecoding
@@ -223,7 +227,7 @@ def _code(
     if name == "uncoded":
         sizes = {"k": n if k is None else k}
     else:
-        sizes = {"k": usual_k(name, n, settings) if k is None else k, "n": n}
+        sizes = {"k": usual_k(name, n, settings, liars) if k is None else k, "n": n}
     code = {"name": name, **sizes, **settings}
     made = codes.make(**code)
     if calibrated is None:
@@ -232,17 +236,19 @@ def _code(
     return {**code, "calibrated": calibrated}
 
 
-def usual_k(name: str, n: int, settings: dict[str, Any]) -> int:
-    """Two thirds of n, or as much less as the code needs, as one of a degree does."""
+def usual_k(name: str, n: int, settings: dict[str, Any], liars: int = 0) -> int:
+    """Two thirds of n, or as much less as the code needs, as for a degree or against liars."""
     import codes
+    from codes.locating import most_liars
 
     most = max(1, n - max(1, n // 3))
     for k in range(most, 0, -1):
         try:
-            codes.make(name, k=k, n=n, **settings)
+            code = codes.make(name, k=k, n=n, **settings)
         except ValueError:
             continue
-        return k
+        if liars <= most_liars(code):
+            return k
     return most  # what is wrong is not k, and is told by the code
 
 

@@ -25,7 +25,7 @@ class Status(_message.Message):
     def __init__(self, version: _Optional[str] = ..., process_id: _Optional[int] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[WorkerStatus, _Mapping]]] = ..., deployments: _Optional[_Iterable[_Union[DeploymentStatus, _Mapping]]] = ...) -> None: ...
 
 class WorkerStatus(_message.Message):
-    __slots__ = ("name", "address", "state", "device", "process_id", "outstanding", "queue_depth", "results", "lost", "p50_ms", "p99_ms", "cancelled", "busy_s")
+    __slots__ = ("name", "address", "state", "device", "process_id", "outstanding", "queue_depth", "results", "lost", "p50_ms", "p99_ms", "cancelled", "busy_s", "trust", "lies")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class WorkerStatus(_message.Message):
     P99_MS_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
     BUSY_S_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
+    LIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     state: str
@@ -52,7 +54,9 @@ class WorkerStatus(_message.Message):
     p99_ms: float
     cancelled: int
     busy_s: float
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., device: _Optional[str] = ..., process_id: _Optional[int] = ..., outstanding: _Optional[int] = ..., queue_depth: _Optional[int] = ..., results: _Optional[int] = ..., lost: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., cancelled: _Optional[int] = ..., busy_s: _Optional[float] = ...) -> None: ...
+    trust: float
+    lies: int
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., device: _Optional[str] = ..., process_id: _Optional[int] = ..., outstanding: _Optional[int] = ..., queue_depth: _Optional[int] = ..., results: _Optional[int] = ..., lost: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., cancelled: _Optional[int] = ..., busy_s: _Optional[float] = ..., trust: _Optional[float] = ..., lies: _Optional[int] = ...) -> None: ...
 
 class DeploymentStatus(_message.Message):
     __slots__ = ("name", "program", "code", "k", "n", "recovery_threshold", "exact", "policy", "ready", "queued_rows", "queue_limit_rows", "batches_in_flight", "answered_rows", "direct_rows", "decoded_rows", "failed_rows", "p50_ms", "p99_ms", "tasks_sent", "tasks_hedged")

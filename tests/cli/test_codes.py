@@ -38,6 +38,21 @@ def test_show_tells_losses() -> None:
     assert runner.invoke(app, ["codes", "show", "parity"]).exit_code == 0
 
 
+def test_show_tells_liars_and_pads() -> None:
+    """Of an exact code, of one that has to be calibrated, and of one that cannot tell."""
+    flags = ["--k", "3", "--n", "9", "--set", "degree=2", "--set", "pads=1", "--set", "offset=0.25"]
+    told = runner.invoke(app, ["codes", "show", "lagrange", *flags]).stdout
+    assert "liars: at most 0; E are named by any 9 + 2 E slots" in told
+    assert "pads: 1, of weight 0." in told
+    told = runner.invoke(app, ["codes", "show", "lagrange", "--k", "3", "--n", "7"]).stdout
+    assert "liars: at most 2; E are named by any 3 + 2 E slots" in told
+    assert "pads: 0 (--set pads=T" in told
+    told = runner.invoke(app, ["codes", "show", "berrut", "--k", "4", "--n", "8"]).stdout
+    assert "liars: calibrated only, at most 2" in told
+    facts = json.loads(runner.invoke(app, ["codes", "show", "learned", "--json"]).stdout)
+    assert (facts["locates"], facts["pads"]) == (False, 0)
+
+
 @pytest.mark.parametrize("name", list(codes.REGISTRY))
 def test_verify_holds_each_code_to_its_word(name: str) -> None:
     """Exit 0."""

@@ -79,34 +79,72 @@ def test_a_code_that_was_not_trained_is_refused(digits_store: Store) -> None:
     assert "code.checkpoint must name a trained code" in done.stderr
 
 
-def test_a_quadratic_network_is_decoded_exactly(digits_store: Store, tmp_path: Path) -> None:
-    """k = 3 of degree 2 from any 5 of 6 workers, of which one is late: not an answer differs."""
+@pytest.fixture(scope="module")
+def squares(digits_store: Store) -> float:
+    """A network of degree 2 by that name; its accuracy."""
     store = ["--store", str(digits_store.root)]
     train = ["--name", "squares", "--epochs", "2", "--set", "activation=square"]
     done = runner.invoke(app, ["train", "base", *train, "--set", "hidden=[16]", *store, "--json"])
     assert done.exit_code == 0, done.output
-    clean = json.loads(done.stdout)["metrics"]["test_accuracy"]["value"]
-    flags = ("--workers", "6", "--model", "squares", "--code", "lagrange", "--degree", "2")
-    up = start(digits_store.root, tmp_path / "log", *flags)
+    accuracy: float = json.loads(done.stdout)["metrics"]["test_accuracy"]["value"]
+    return accuracy
+
+
+QUADRATIC = ("--model", "squares", "--code", "lagrange", "--degree", "2")
+
+
+def test_a_quadratic_network_is_decoded_exactly(
+    squares: float, digits_store: Store, tmp_path: Path
+) -> None:
+    """k = 3 of degree 2 from any 5 of 6 workers, of which one is late: not an answer differs."""
+    up = start(digits_store.root, tmp_path / "log", "--workers", "6", *QUADRATIC)
     try:
         found = digits_past_a_straggler(up)
     finally:
         assert up.end() == 0
     assert found["missing"] == 0
     assert found["decoded"] > 0
-    assert found["accuracy"] == pytest.approx(clean, abs=0.003)  # one image, at rounding's mercy
+    assert found["accuracy"] == pytest.approx(squares, abs=0.003)  # one image, at rounding's mercy
+
+
+def test_a_liar_is_survived_and_shown(squares: float, digits_store: Store, tmp_path: Path) -> None:
+    """k = 3 against one liar of 8 workers: as accurate as without it."""
+    flags = ("--workers", "8", "--n", "7", "--liars", "1", "--wait", "first")
+    up = start(digits_store.root, tmp_path / "log", *flags, *QUADRATIC)
+    try:
+        lie = '{"corruption": {"law": "sign-flip"}}'
+        done = runner.invoke(app, ["faults", "set", lie, "--worker", "worker-1", *up.master])
+        assert done.exit_code == 0, done.output
+        done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        done = runner.invoke(app, ["status", *up.master, "--json"])
+        states = {worker["name"]: worker for worker in json.loads(done.stdout)["workers"]}
+        table = runner.invoke(app, ["status", *up.master], env={"COLUMNS": "250"}).stdout
+    finally:
+        assert up.end() == 0
+    assert found["missing"] == 0
+    assert found["accuracy"] == pytest.approx(squares, abs=0.003)
+    assert states["worker-1"]["state"] == "quarantined"
+    assert int(states["worker-1"]["lies"]) >= 3
+    assert states["worker-2"]["trust"] == 1.0
+    for word in ("trust", "lies", "quarantined"):
+        assert word in table
 
 
 @pytest.mark.parametrize(
-    ("code", "n", "settings", "k"),
+    ("code", "n", "settings", "liars", "k"),
     [
-        ("parity", 6, {}, 4),
-        ("lagrange", 8, {}, 6),
-        ("lagrange", 6, {"degree": 2}, 3),
-        ("lagrange", 6, {"degree": 99}, 4),  # no k does; the code says why
+        ("parity", 6, {}, 0, 4),
+        ("lagrange", 8, {}, 0, 6),
+        ("lagrange", 8, {}, 1, 5),
+        ("lagrange", 6, {"degree": 2}, 0, 3),
+        ("lagrange", 7, {"degree": 2}, 1, 3),
+        ("berrut", 8, {}, 2, 4),
+        ("lagrange", 6, {"degree": 99}, 0, 4),  # no k does; the code says why
     ],
 )
 def test_k_is_as_large_as_the_workers_allow(
-    code: str, n: int, settings: dict[str, int], k: int
+    code: str, n: int, settings: dict[str, int], liars: int, k: int
 ) -> None:
-    assert usual_k(code, n, settings) == k
+    assert usual_k(code, n, settings, liars) == k

@@ -50,6 +50,8 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"k": 4, "n": 8, "points": "second"},
         {"k": 4, "n": 9, "degree": 2, "homogeneous": True},
         {"k": 3, "n": 10, "degree": 4, "points": "first"},
+        {"k": 2, "n": 8, "degree": 2, "pads": 1, "offset": 0.25},
+        {"k": 3, "n": 8, "pads": 2, "points": "first"},
         {"k": 3, "n": 6, "degree": 2},
     ],
     "split-lagrange": [

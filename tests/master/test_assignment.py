@@ -275,3 +275,27 @@ def test_a_late_worker_gets_the_last_slot_until_it_recovers() -> None:
         assignment.observe("b", was_late=False)
     assert {assignment.assign(3)[2] for _ in range(3)} == {"a", "b", "c"}
     assignment.observe("nobody", was_late=True)
+
+
+def test_a_quarantined_worker_gets_nothing_until_it_is_released() -> None:
+    """And only if nothing else keeps it out."""
+    assignment = Assignment()
+    for name in "abc":
+        assignment.join(name)
+    assignment.sent("b")
+    assignment.quarantine("b")
+    assignment.quarantine("unknown")
+    assert set(assignment.assign(3)) == {"a", "c", None}
+    assert assignment.another(["a", "c"]) in ("a", "c")
+    assignment.check()
+    assignment.done("b")
+    assert assignment.release("b")
+    assert set(assignment.assign(3)) == set("abc")
+    assert not assignment.release("b")
+    assignment.quarantine("a")
+    assignment.drain("a")
+    assert not assignment.release("a")
+    assignment.quarantine("c")
+    assignment.leave("c")
+    assert not assignment.release("c")
+    assignment.check()

@@ -1,6 +1,7 @@
 """A deployment's code and programs: trained codes fit their base model, or are refused in words."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from codes.calibrated import Calibrated
 from codes.learned import Learned
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
 from master.binding import bind
-from master.config import DeploymentConfig
+from master.config import DeploymentConfig, PolicyConfig
 from models.archive import content_hash
 from models.networks import make
 from models.programs import export_program
@@ -114,3 +115,25 @@ def test_a_program_of_a_higher_degree_is_refused(digits_store: Store) -> None:
         bind(deployment("quadratic", **sizes, degree=1), digits_store)
     with pytest.raises(InvalidArgument, match="it is no such program"):
         bind(deployment(**sizes, degree=2), digits_store)
+
+
+class Coarse(torch.nn.Module):
+    """A quadratic program whose answers are rounded to four digits or so."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = images.flatten(1)
+        answers = torch.stack([pixels.sum(1).square(), pixels.square().sum(1)], dim=1)
+        return torch.round(answers * 4) / 4
+
+
+def test_a_program_whose_rounding_looks_like_lies_is_refused(
+    digits_store: Store, tmp_path: Path
+) -> None:
+    """It is decoded well enough; but every worker would be accused."""
+    archive = tmp_path / "coarse.pt2"
+    archive.write_bytes(export_program(Coarse(), torch.rand(2, 1, 8, 8)))
+    config = deployment(str(archive), name="lagrange", k=3, n=7, degree=2)
+    bind(config, digits_store)
+    liars = config.model_copy(update={"policy": PolicyConfig(liars=1)})
+    with pytest.raises(InvalidArgument, match=r"policy\.liars must be 0 .* rounding looks like"):
+        bind(liars, digits_store)

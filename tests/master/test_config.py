@@ -71,3 +71,34 @@ def test_a_deployment_needs_no_more_than_name_and_program() -> None:
     """Uncoded by default."""
     config = parse_yaml("{name: a, program: p}", DeploymentConfig)
     assert config.code.make().n == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "liars", "words"),
+    [
+        ({"name": "parity", "k": 4, "n": 6}, 1, "cannot tell who lies.*calibrated.*lagrange"),
+        ({"name": "lagrange", "k": 3, "n": 7, "degree": 2}, 2, "at most 1, not 2.*max.* = 5"),
+        ({"name": "lagrange", "k": 3, "n": 6, "degree": 2}, 1, "at most 0, not 1"),
+        ({"name": "berrut", "k": 4, "n": 5, "calibrated": True}, 1, "at most 0, not 1.* = 4"),
+        ({"name": "parity", "k": 4, "n": 6, "calibrated": True}, -1, "greater than or equal to 0"),
+    ],
+)
+def test_liars_that_cannot_be_found_are_refused(
+    code: dict[str, object], liars: int, words: str
+) -> None:
+    """Naming the field, and how many would do."""
+    config = {"name": "x", "program": "x", "code": code, "policy": {"liars": liars}}
+    with pytest.raises(ValueError, match=rf"(?s)liars.*{words}"):
+        DeploymentConfig.model_validate(config)
+
+
+def test_liars_that_can_be_found_are_accepted() -> None:
+    """By an exact code that locates, and by any that is calibrated."""
+    for code in (
+        {"name": "lagrange", "k": 3, "n": 7, "degree": 2},
+        {"name": "berrut", "k": 4, "n": 6, "calibrated": True},
+    ):
+        config = {"name": "x", "program": "x", "code": code, "policy": {"liars": 1}}
+        policy = DeploymentConfig.model_validate(config).policy.make()
+        assert policy.liars == 1
+        assert "1 liar" in str(policy)

@@ -228,3 +228,19 @@ async def test_a_draining_worker_gets_nothing_new() -> None:
             request = await live.infer(rows)
             np.testing.assert_allclose(request.outputs, truth(rows), rtol=1e-4, atol=1e-4)
         assert len(drains.tasks) == had
+
+
+async def test_pads_are_fresh_for_every_batch_and_change_no_answer() -> None:
+    """The same question asked twice reaches the workers in another shape; without pads it does not.
+    Shards are as large as the pads."""
+    rows = queries(2)
+    hidden = {"name": "lagrange", "k": 2, "n": 5, "pads": 1, "offset": 0.25}
+    plain = {"name": "lagrange", "k": 2, "n": 5}
+    for code, is_hidden in ((hidden, True), (plain, False)):
+        async with serving(*workers(5), code=code, policy={"wait": "all"}) as live:
+            for _ in range(5):  # slots rotate: after five batches each worker has had each one
+                request = await live.infer(rows)
+                np.testing.assert_allclose(request.outputs, truth(rows), rtol=1e-4, atol=1e-4)
+            shards = [task.inputs[0].data for worker in live.workers for task in worker.tasks]
+            assert len(shards) == 25
+            assert len(set(shards)) == (25 if is_hidden else 5)

@@ -10,8 +10,9 @@ from math import inf
 
 import pytest
 
+from master.events import Answer, Cancel, Fail, Judge, Judged, Lost, Replied, Send, Tick
 from master.gains import Gains
-from master.gather import Answer, Cancel, Fail, Gather, Lost, Replied, Send, Tick
+from master.gather import Gather
 from master.latency import Latency
 from master.policy import Delay, Moments, Policy
 
@@ -31,6 +32,10 @@ class Toy:
     @property
     def k(self) -> int:
         return len(self.own_slots)
+
+    @property
+    def recovery_threshold(self) -> int:
+        return self.threshold or self.n
 
     def gain(self, slots: Sequence[int]) -> list[float]:
         decoded = 2.0 if 0 < self.threshold <= len(slots) else inf
@@ -131,6 +136,7 @@ class Angles:
     k: int = 1
     exact: bool = False
     own_slots: tuple[tuple[int, ...], ...] = ((),)
+    recovery_threshold: int = 1
 
     @property
     def n(self) -> int:
@@ -294,3 +300,83 @@ def test_gains_forget_before_they_grow_without_bound(monkeypatch: pytest.MonkeyP
     for slots in range(1, 32):
         assert gains.of(slots) == tuple(LAGRANGE.gain([s for s in range(5) if slots >> s & 1]))
         assert len(gains._known) <= 4
+
+
+VOTE = Toy(5, ((),), threshold=1)  # any one result is the answer
+
+
+def test_liars_are_outvoted_before_anything_is_answered() -> None:
+    """An own answer waits for its judgement, too; what lied is decoded from the others."""
+    gather = begin(EXACT_PARITY, replace(SOFT, wait="first", liars=1))
+    gather.start(0.0)
+    assert [gather.on(Replied(slot), 0.1) for slot in (0, 1, 3)] == [[], [], []]
+    assert gather.on(Replied(2), 0.2) == [Judge((0, 1, 2, 3), 1)]
+    assert gather.on(Judged((0, 1, 2, 3), (0,)), 0.2) == [
+        Answer((1,), (1,), direct=True),
+        Answer((0,), (1, 2, 3), direct=False),
+    ]
+    assert gather.responders == (1, 2, 3)
+
+
+def test_what_does_not_fit_waits_for_one_more_and_then_fails() -> None:
+    """Never for the same responders twice; the reason says what was needed."""
+    gather = begin(VOTE, replace(SOFT, wait="first", liars=1, hedge=None, max_sends=1))
+    gather.start(0.0)
+    gather.on(Replied(0), 0.1)
+    gather.on(Replied(1), 0.1)
+    assert gather.on(Replied(2), 0.1) == [Judge((0, 1, 2), 1)]
+    assert gather.on(Judged((0, 1, 2), None), 0.1) == []
+    assert gather.on(Tick(), 1.0) == []
+    assert gather.on(Replied(3), 1.1) == [Judge((0, 1, 2, 3), 1)]
+    assert gather.on(Judged((0, 1, 2, 3), None), 1.1) == []
+    # With one more, two liars can be found, though one was expected.
+    assert gather.on(Replied(4), 1.2) == [Judge((0, 1, 2, 3, 4), 2)]
+    (failed,) = gather.on(Judged((0, 1, 2, 3, 4), None), 1.2)
+    assert failed == Fail(
+        (0,),
+        (0, 1, 2, 3, 4),
+        "the results do not fit together: 5 of 5 slots replied; "
+        "1 + 2 x 1 are needed against 1 liar",
+    )
+
+
+def test_too_few_to_outvote_a_liar_are_no_answer() -> None:
+    """An exact code fails at the deadline; an approximate one answers when time is nearly up."""
+    exact = begin(VOTE, replace(SOFT, liars=1, hedge=None))
+    exact.start(0.0)
+    exact.on(Replied(0), 0.1)
+    exact.on(Replied(1), 0.1)
+    assert exact.on(Tick(), IMPATIENT_AT) == []
+    reason = (
+        "out of time after 4000 ms: 2 of 5 slots replied, 3 are still out; "
+        "1 + 2 x 1 are needed against 1 liar"
+    )
+    assert exact.on(Tick(), DEADLINE) == [Fail((0,), (0, 1), reason), Cancel((2, 3, 4))]
+    estimate = begin(ANY_SUBSET, replace(SOFT, liars=1, hedge=None))
+    estimate.start(0.0)
+    estimate.on(Replied(0), 0.1)
+    assert estimate.on(Replied(1), 0.1) == []
+    assert estimate.on(Tick(), IMPATIENT_AT) == [Judge((0, 1), 1)]
+    given = [Answer((0, 1), (1,), direct=False), Cancel((2, 3))]
+    assert estimate.on(Judged((0, 1), (0,)), IMPATIENT_AT) == given
+
+
+def test_a_lost_slot_is_sent_again_to_outvote_liars() -> None:
+    """Though its answers can be had without; as often as it may be."""
+    gather = begin(ANY_SUBSET, replace(SOFT, wait="all", liars=2, hedge=None, max_sends=2))
+    gather.start(0.0)
+    for slot in range(3):
+        gather.on(Replied(slot), 0.1)
+    gather.on(Lost(3), 0.2)  # of 2 + 2 x 2 none can be spared
+    gather.on(Lost(3), 0.3)
+    assert gather.sends == 5
+
+
+def test_found_liars_need_not_be_outvoted_again() -> None:
+    gather = begin(VOTE, replace(SOFT, wait="first", liars=2, hedge=None))
+    gather.start(0.0)
+    for slot in range(4):
+        assert gather.on(Replied(slot), 0.1) == []
+    assert gather.on(Replied(4), 0.2) == [Judge((0, 1, 2, 3, 4), 2)]
+    given = [Answer((0,), (2, 3, 4), direct=False)]
+    assert gather.on(Judged((0, 1, 2, 3, 4), (0, 1)), 0.2) == given

@@ -1,4 +1,4 @@
-"""Every history of small groups: each order of replies and losses, at each moment, per policy.
+"""Every history of small groups: each order of replies, losses, lies, at each moment, per policy.
 
 `explore` walks all of them by forking the state machine; histories that lead to the same observed
 state are walked once. `Observer` is an independent bookkeeping of what was commanded, and its
@@ -9,14 +9,29 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import combinations
 from math import inf
 from typing import TypeVar
 
 import pytest
 
-from master.gather import Answer, Cancel, Command, Event, Fail, Gather, Lost, Replied, Send, Tick
+from master.events import (
+    Answer,
+    Cancel,
+    Command,
+    Event,
+    Fail,
+    Judge,
+    Judged,
+    Lost,
+    Replied,
+    Send,
+    Tick,
+)
+from master.gather import Gather
 from master.latency import Latency
 from master.policy import Delay, Moments, Policy
+from master.screening import Screen
 
 T = TypeVar("T")
 
@@ -46,6 +61,10 @@ class Toy:
         decoded = noise if 0 < self.threshold <= len(slots) else inf
         return [1.0 if set(own) & set(slots) else decoded for own in self.own_slots]
 
+    @property
+    def recovery_threshold(self) -> int:
+        return self.threshold or self.n
+
     def has(self, answer: int, slots: set[int]) -> bool:
         return bool(slots) and self.gain(sorted(slots))[answer] < inf
 
@@ -63,6 +82,7 @@ ANY_SUBSET = Toy(2, 4, ((), ()), threshold=1, exact=False, fades=True)
 LAGRANGE = Toy(2, 5, ((), ()), threshold=3)
 BACKUP = Toy(2, 3, systematic(2), threshold=1, exact=False, fades=True)
 SPARE = Toy(2, 4, ((), ()), threshold=1, exact=False, fades=True, spares=2)
+VOTE = Toy(1, 4, ((),), threshold=1)
 NAMES = {
     UNCODED: "uncoded",
     REPLICATION: "replication",
@@ -73,6 +93,7 @@ NAMES = {
     LAGRANGE: "lagrange",
     BACKUP: "backup",
     SPARE: "spare",
+    VOTE: "vote",
 }
 
 SOFT = Policy("soft", Delay(fixed_s=1.0), hedge=Delay(fixed_s=2.0), max_sends=2)
@@ -86,6 +107,12 @@ POLICIES = {
     "soft-threshold": replace(SOFT, recovery_threshold=3),
     "all": replace(SOFT, wait="all"),
     "all-once": Policy("all", max_sends=1),
+    "liar-first": replace(SOFT, wait="first", liars=1),
+    "liar-soft": replace(SOFT, liars=1),
+    "liar-limited": replace(SOFT, wait="first", gain_limit=3.0, liars=1),
+    "liar-once": Policy("soft", Delay(fixed_s=1.0), max_sends=1, liars=1),
+    "liar-all": Policy("all", max_sends=1, liars=1),
+    "two-liars": Policy("first", max_sends=1, liars=2),
 }
 
 
@@ -101,6 +128,10 @@ class Observer:
     open: list[int] = field(default_factory=list)
     came: set[int] = field(default_factory=set)
     resolved: dict[int, str] = field(default_factory=dict)
+    found: int = 0  # results that were located
+    believed: set[int] = field(default_factory=set)  # judged together, and no more among them lie
+    doubted: set[int] = field(default_factory=set)  # judged together, and nobody knows who lies
+    asked: Judge | None = None  # it waits for a verdict
 
     @property
     def out(self) -> set[int]:
@@ -113,14 +144,47 @@ class Observer:
     @property
     def key(self) -> tuple[object, ...]:
         resolved = tuple(sorted(self.resolved.items()))
-        return self.now, tuple(self.sends), tuple(self.open), tuple(sorted(self.came)), resolved
+        sets = [tuple(sorted(s)) for s in (self.came, self.believed, self.doubted)]
+        return (
+            self.now, tuple(self.sends), tuple(self.open), *sets, resolved, self.found, self.asked,
+        )  # fmt: skip
+
+    @property
+    def needed(self) -> int:
+        """Responders that outvote the liars that are still among them."""
+        if not self.policy.liars:
+            return 1
+        left = max(0, self.policy.liars - self.found)
+        return max(self.code.recovery_threshold, self.code.k) + 2 * left
+
+    def has(self, answer: int, slots: set[int]) -> bool:
+        """Whether an answer can be had from slots, once they are judged."""
+        outvotes = not self.code.exact or len(slots) >= self.needed
+        is_hopeless = bool(self.policy.liars) and slots <= self.doubted
+        return outvotes and not is_hopeless and self.code.has(answer, slots)
 
     def has_all(self, slots: set[int]) -> bool:
-        return all(self.code.has(answer, slots) for answer in self.pending)
+        wished = self.needed if self.policy.liars else 1
+        more = len(self.doubted) + 1 if self.doubted else 0
+        enough = len(slots) >= max(wished, more)
+        return enough and all(self.has(answer, slots) for answer in self.pending)
+
+    def trusts(self) -> bool:
+        """Whether the responders have been judged, as far as they will be."""
+        is_found = not self.code.exact and self.found >= self.policy.liars
+        return is_found or self.came == self.believed
 
     def hear(self, event: Event, now: float) -> None:
         self.now = now
+        self.asked = None
         match event:
+            case Judged(slots, None):
+                self.doubted = set(slots)
+            case Judged(slots, lied):
+                assert lied is not None
+                self.found += len(lied)
+                self.came -= set(lied)
+                self.believed, self.doubted = set(slots) - set(lied), set()
             case Replied(slot):
                 self.came.add(slot)
                 self.open[slot] = max(0, self.open[slot] - 1)
@@ -130,7 +194,11 @@ class Observer:
     def obey(self, commands: list[Command], event: Event | None, was_done: bool) -> None:
         assert not (was_done and commands), "no command follows the end"
         for command in commands:
+            assert self.asked is None, "a verdict comes before anything else"
             match command:
+                case Judge(slots, most):
+                    self._obey_judge(slots, most)
+                    self.asked = command
                 case Send(slot, attempt):
                     self._obey_send(slot, attempt, event)
                 case Cancel(slots):
@@ -143,7 +211,7 @@ class Observer:
                 case Fail(answers, responders, reason):
                     spare = {s for s, c in enumerate(self.sends) if c < self.policy.max_sends}
                     for answer in answers:
-                        possible = self.code.has(answer, self.came | self.out | spare)
+                        possible = self.has(answer, self.came | self.out | spare)
                         assert self.now >= DEADLINE or not possible, "nothing possible fails"
                     assert set(responders) == self.came
                     assert f"{len(self.came)} of {self.code.n} slots" in reason
@@ -161,8 +229,10 @@ class Observer:
         assert not (is_spare and event is None), "spare slots stay behind at first"
         hedge_at = moments(self.policy).hedge_at
         if is_spare and not attempt and hedge_at is not None and self.now >= hedge_at:
-            assert self.out or isinstance(event, Lost), "a spare slot takes a late one's place"
-        elif isinstance(event, Lost) and slot not in self.out:
+            assert self.out or isinstance(event, Lost | Judged), (
+                "a spare slot takes a late one's place"
+            )
+        elif isinstance(event, Lost | Judged) and slot not in self.out:
             left = self.came | self.out
             is_short = len(left) < (self.policy.recovery_threshold or 1)
             assert is_short or not self.has_all(left), "no resend that is not needed"
@@ -171,10 +241,27 @@ class Observer:
         self.sends[slot] += 1
         self.open[slot] += 1
 
+    def _obey_judge(self, slots: tuple[int, ...], most: int) -> None:
+        assert self.policy.liars, "nobody is judged without need"
+        assert set(slots) == self.came, "all responders are judged together"
+        assert self.came != self.doubted, "the same set is not judged twice"
+        assert not self.trusts(), "the same set is not judged twice"
+        assert most >= 1, "there is something to find"
+        if self.code.exact:
+            assert len(slots) >= self.code.recovery_threshold + 2 * most, "who lies can be proved"
+        else:
+            assert most == self.policy.liars - self.found, "an estimate accuses no more than asked"
+        is_held = self.now < IMPATIENT_AT and bool(self.out)
+        assert not is_held or len(slots) >= self.needed, "liars are outvoted"
+
     def _obey_answer(self, answers: tuple[int, ...], slots: tuple[int, ...], direct: bool) -> None:
         assert set(slots) <= self.came, "answers come from responders"
         is_held = self.now < IMPATIENT_AT and bool(self.out)
         assert not (self.policy.wait == "all" and is_held), "'all' waits for all"
+        if self.policy.liars:
+            assert self.trusts(), "nobody is believed unjudged"
+            is_short = is_held or self.code.exact
+            assert not is_short or len(self.came) >= self.needed, "liars are outvoted"
         if direct:
             for answer in answers:
                 assert len(slots) == 1, "a direct answer is its own slot's result"
@@ -201,6 +288,9 @@ class Observer:
         assert gather.is_done == (not self.pending), "done is: every wanted answer is resolved"
         assert set(gather.responders) <= self.came
         assert gather.sends == sum(self.sends)
+        if self.asked is not None:
+            assert self.pending, "somebody waits for the verdict"
+            return
         due = gather.next_due()
         if not self.pending:
             assert not any(self.open), "the end cancels what is out"
@@ -210,14 +300,16 @@ class Observer:
         assert due is not None, "no state without a next moment"
         assert self.now < due <= DEADLINE, "the next moment is ahead"
         for answer in self.pending:
-            assert self.code.has(answer, self.came | self.out), "it waits for what can come"
-            had = self.code.has(answer, self.came)
+            assert self.has(answer, self.came | self.out), "it waits for what can come"
+            had = self.has(answer, self.came)
             is_late = self.now >= IMPATIENT_AT or not self.out
             assert not (had and is_late), "late, everything decodable is answered"
             if self.policy.wait != "all":
                 own = set(self.code.own_slots[answer])
-                assert not own & self.came, "own answers are taken as they come"
-                enough = len(self.came) >= (self.policy.recovery_threshold or 1)
+                is_taken = not own & self.came or bool(self.policy.liars)
+                assert is_taken, "own answers are taken as they come"
+                wished = max(self.policy.recovery_threshold or 1, self.needed)
+                enough = len(self.came) >= max(wished, len(self.doubted) + 1)
                 assert not (had and enough and self.now >= self.soft_at), "patience ends"
         for moment in (1.0, 2.0, IMPATIENT_AT):
             if self.now < moment < due:
@@ -233,8 +325,8 @@ def fork(thing: T) -> T:
     """A twin that shares nothing that changes."""
     twin = copy.copy(thing)
     for name, value in vars(thing).items():
-        if isinstance(value, list | set | dict):
-            setattr(twin, name, value.copy())
+        if isinstance(value, list | set | dict | Screen):
+            setattr(twin, name, copy.copy(value))
     return twin
 
 
@@ -247,6 +339,13 @@ def begin(
 
 def possible(seen: Observer, with_stragglers: bool) -> Iterator[Event]:
     """What can happen next: a reply or a loss of each open send; or a reply nobody expects."""
+    if seen.asked is not None:
+        slots, most = seen.asked.slots, seen.asked.most
+        yield Judged(slots, None)
+        for count in range(most + 1):
+            for lied in combinations(slots, count):
+                yield Judged(slots, lied)
+        return
     for slot, count in enumerate(seen.open):
         if count and slot not in seen.came:
             yield Replied(slot)
@@ -270,12 +369,15 @@ def explore(gather: Gather, seen: Observer, with_stragglers: bool = False) -> in
             for event in after:
                 assert not fork(gather).on(event, DEADLINE + 1), "no command follows the end"
             continue
-        old: list[Event] = [Tick(), *map(Replied, seen.came), *map(Lost, seen.came)]
-        for stale in old:
-            assert not fork(gather).on(stale, seen.now), "old news changes nothing"
-        steps: list[tuple[Event, float]] = [(Tick(), later[0])]
+        if seen.asked is None:
+            _check_stale(gather, seen)
+            steps: list[tuple[Event, float]] = [(Tick(), later[0])]
+        else:
+            steps = []
         for event in possible(seen, with_stragglers):  # now, or told only with the next moment
-            steps += [(event, seen.now), (event, later[0])]
+            steps.append((event, seen.now))
+            if seen.asked is None:
+                steps.append((event, later[0]))
         for event, now in steps:
             twin, sees = fork(gather), fork(seen)
             was_done = twin.is_done
@@ -289,6 +391,12 @@ def explore(gather: Gather, seen: Observer, with_stragglers: bool = False) -> in
     return len(known)
 
 
+def _check_stale(gather: Gather, seen: Observer) -> None:
+    old: list[Event] = [Tick(), *map(Replied, seen.came), *map(Lost, seen.came)]
+    for stale in old:
+        assert not fork(gather).on(stale, seen.now), "old news changes nothing"
+
+
 def observe(code: Toy, policy: Policy, wanted: frozenset[int] | None = None) -> Observer:
     return Observer(code, policy, frozenset(range(code.k)) if wanted is None else wanted)
 
@@ -296,6 +404,8 @@ def observe(code: Toy, policy: Policy, wanted: frozenset[int] | None = None) -> 
 def cases() -> Iterator[object]:
     for code in (UNCODED, REPLICATION, PARITY, EXACT_PARITY, ANY_SUBSET, BACKUP, SPARE):
         for name, policy in POLICIES.items():
+            if policy.liars:
+                continue
             if policy.gain_limit == inf or code.fades:  # else the limit is never in the way
                 chosen = (
                     policy if code.n < 4 else replace(policy, max_sends=min(2, policy.max_sends))
@@ -304,6 +414,18 @@ def cases() -> Iterator[object]:
     for code in (WIDE_PARITY, LAGRANGE):  # five slots, one send each
         for name in ("soft-once", "all-once"):
             yield pytest.param(code, POLICIES[name], id=f"{NAMES[code]}-{name}")
+    for code, names in (
+        (VOTE, ("liar-first", "liar-soft", "liar-once", "liar-all")),
+        (Toy(1, 3, ((),), threshold=1), ("liar-first", "liar-soft", "liar-all")),
+        (EXACT_PARITY, ("liar-first", "liar-soft", "liar-once", "liar-all")),
+        (LAGRANGE, ("liar-once",)),
+        (Toy(1, 5, ((),), threshold=1), ("two-liars",)),
+        (ANY_SUBSET, ("liar-first", "liar-limited", "liar-once", "liar-all")),
+        (Toy(1, 5, ((),), threshold=1, exact=False), ("two-liars",)),
+        (PARITY, ("liar-first", "liar-soft", "liar-all")),
+    ):
+        for name in names:
+            yield pytest.param(code, POLICIES[name], id=f"{NAMES.get(code, code.n)}-{name}")
 
 
 @pytest.mark.parametrize(("code", "policy"), list(cases()))
@@ -399,6 +521,64 @@ class CancelsResults(Gather):
             self._commands.append(Cancel((slot,)))
 
 
+class Screened(Gather):
+    """With another screen in place of its own."""
+
+    screen: type[Screen] = Screen
+
+    def start(self, now: float) -> list[Command]:
+        self._screen = self.screen(self._gains, self._policy.liars)
+        return super().start(now)
+
+
+class Believes(Screened):
+    class screen(Screen):
+        def is_believed(self, slots: int) -> bool:
+            return True
+
+
+class AsksForEver(Screened):
+    class screen(Screen):
+        def is_possible(self, slots: int) -> bool:
+            return slots.bit_count() >= self._fewest + 2 * self._left
+
+        @property
+        def needed(self) -> int:
+            return self._fewest + 2 * self._left
+
+
+class Outvoted(Screened):
+    class screen(Screen):
+        @property
+        def needed(self) -> int:
+            return self._fewest + 1
+
+
+class AccusesFreely(Screened):
+    class screen(Screen):
+        def most(self, slots: int) -> int:
+            return slots.bit_count() - 1
+
+
+class ForgetsDoubts(Screened):
+    class screen(Screen):
+        def take(self, slots: int, lied: int | None) -> None:
+            super().take(slots, 0 if lied is None else lied)
+
+
+class KeepsLiars(Screened):
+    def on(self, event: Event, now: float) -> list[Command]:
+        if isinstance(event, Judged) and event.lied:
+            event = Judged(event.slots, ())
+        return super().on(event, now)
+
+
+class GivesOwnAtOnce(Screened):
+    def _give_screened(self, screen: Screen, is_impatient: bool) -> bool:
+        self._give_own()
+        return super()._give_screened(screen, is_impatient)
+
+
 @pytest.mark.parametrize(
     ("machine", "code", "policy", "promise"),
     [
@@ -419,6 +599,16 @@ class CancelsResults(Gather):
         (Oversleeps, PARITY, "soft", "no moment is slept through"),
         (WakesAtOnce, PARITY, "soft", "the next moment is ahead"),
         (CancelsResults, PARITY, "soft", "only open sends are cancelled|old news"),
+        (Believes, VOTE, "liar-first", "nobody is believed unjudged"),
+        (AsksForEver, VOTE, "liar-first", "not judged twice"),
+        (Outvoted, VOTE, "liar-first", "who lies can be proved|what can come"),
+        (Outvoted, ANY_SUBSET, "liar-first", "liars are outvoted|no resend"),
+        (AccusesFreely, VOTE, "liar-first", "who lies can be proved"),
+        (AccusesFreely, ANY_SUBSET, "liar-first", "accuses no more|something to find"),
+        (ForgetsDoubts, VOTE, "liar-first", "nobody is believed unjudged"),
+        (KeepsLiars, EXACT_PARITY, "liar-once", "answers come from responders|all responders"),
+        (GivesOwnAtOnce, EXACT_PARITY, "liar-first", "nobody is believed unjudged"),
+        (NeverReplaces, VOTE, "liar-first", "it waits for what can come"),
     ],
 )
 def test_every_promise_catches_its_fault(

@@ -116,6 +116,7 @@ def test_moments_are_absolute(policy: Policy, expected: Moments) -> None:
         ({"max_sends": 0}, "'max_sends' must be at least 1, not 0"),
         ({"max_sends": 1, "hedge": TEN_MS}, "'max_sends' must be at least 2 for a hedge"),
         ({"gain_limit": 0.0}, "'gain_limit' must be above 0, not 0.0"),
+        ({"liars": -1}, "'liars' must be at least 0, not -1"),
         ({"gain_limit": nan}, "'gain_limit' must be above 0, not nan"),
         ({"recovery_threshold": 0}, "'recovery_threshold' must be at least 1, not 0"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -248,9 +249,63 @@ async def test_metrics_are_served_and_move(archive: Path) -> None:
         text = await asyncio.to_thread(scrape)
         assert 'kofn_rows_total{deployment="doubled",source="direct"} 6.0' in text
         assert 'kofn_worker_up{worker="w0"} 1.0' in text
+        assert 'kofn_worker_trust{worker="w0"} 1.0' in text
         assert 'kofn_worker_tasks_total{outcome="answered",worker="w0"} 1.0' in text
         assert 'kofn_request_duration_seconds_count{deployment="doubled",outcome="ok"} 1.0' in text
         assert 'kofn_stage_duration_seconds_bucket{deployment="doubled",le="+Inf"' in text
+
+
+async def test_metrics_and_status_show_a_liar(archive: Path) -> None:
+    """Its lies, its trust, and that it gets no work; probation when its time has come."""
+    async with live(archive) as now:
+        told: list[str] = []
+
+        async def listen() -> None:
+            async for event in now.client.events():
+                told.append(f"{event.kind} {event.subject}")  # noqa: PERF401 - it never ends
+
+        listening = asyncio.create_task(listen())
+        pool = now.master.state.pool
+        try:
+            await until(lambda: bool(now.master.state.events.watchers))
+            for _ in range(4):
+                pool.heard(now.workers[1].address, lied=True, needed=2)
+            await until(lambda: bool(told))
+            url = f"http://{now.master.metrics_address}/metrics"
+            text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
+            assert 'kofn_worker_lies_total{worker="w1"} 4.0' in text
+            assert 'kofn_worker_quarantined{worker="w1"} 1.0' in text
+            assert 'kofn_worker_up{worker="w1"} 0.0' in text
+            assert 'kofn_worker_trust{worker="w1"} 0.4' in text
+            assert 'kofn_worker_quarantined{worker="w0"} 0.0' in text
+            states = {w.name: w.state for w in (await now.client.status()).workers}
+            assert states == {"w0": "up", "w1": "quarantined", "w2": "up"}
+            pool.trust.release(math.inf)  # as if its time had come
+            pool.assignment.release(now.workers[1].address)
+            states = {w.name: w.state for w in (await now.client.status()).workers}
+            assert states["w1"] == "on probation"
+            assert pool.workers_up == 3
+            assert told == ["worker-quarantined w1"]
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_quarantine_ends_by_itself(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool keeps the time: on probation, and told so."""
+    monkeypatch.setattr("master.trust.FIRST_QUARANTINE_S", 0.05)
+    async with live(archive) as now:
+        pool, liar = now.master.state.pool, now.workers[1].address
+        async with now.master.state.events.watch() as events:
+            for _ in range(4):
+                pool.heard(liar, lied=True, needed=2)
+            assert pool.workers_up == 2
+            await until(lambda: pool.workers_up == 3)
+            kinds = [events.get_nowait() for _ in range(events.qsize())]
+        assert [event.kind for event in kinds if event] == [
+            "worker-quarantined", "worker-on-probation",
+        ]  # fmt: skip
+        assert pool.trust.standing(liar) == "on probation"
 
 
 async def test_health_and_reflection(archive: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from master.binding import Binding
 from master.config import DeploymentConfig
 from master.deployment import Deployment
+from master.encoding import Encoder
 from master.pool import Pool
 from master.query import Request, Wishes
 from models.programs import TensorSpec
@@ -68,6 +69,8 @@ async def serving(
     made = config.code.make()
     binding = Binding(
         code=made,
+        encoder=Encoder(made),
+        model=PROGRAM,
         programs=dict.fromkeys(made.roles, PROGRAM),
         archives={},
         query=TensorSpec("input", "FP32", QUERY),

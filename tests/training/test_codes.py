@@ -126,7 +126,10 @@ def test_the_same_seed_gives_the_same_bytes(name: str, base: Basis) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"code": "berrut"}, "parity, mosaic, backup, assisted, learned, split-lagrange, not 'berrut'"),
+        (
+            {"code": "berrut"},
+            "parity, mosaic, backup, assisted, learned, split-lagrange, not 'berrut'",
+        ),
         ({"r": 0}, "'r' must be at least 1, not 0"),
         ({"parameters": {"weight": "sum"}}, "did you mean weights"),
         ({"recipe": {"loss": "l1"}}, "'loss' must be one of mse, decoded, not 'l1'"),

@@ -1,0 +1,103 @@
+"""Leave-one-out residuals of approximate codes: how far a result is from what the others say of it.
+
+Each responder's result is predicted from the others' by the best affine estimate, of which the
+inverse covariance gives all residuals and their variances at once. Even honest ones are far from
+normal, so that what is suspicious is learned from a sample of honest groups: for these very
+responders, and for as many groups as are judged together. Pure; `codes.calibrated` locates by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from codes.base import Matrix
+
+POOLS = (1, 2, 4, 8, 16, 32)  # groups judged together; other numbers as the next one below
+DRAWS = 2000  # batches drawn from the sample of honest groups: the most extreme 5 tell the limit
+FOLDS = 5  # a part of the sample is scored by the moments of the others: its own fit too well
+CAUTION = 0.25  # the limit is set at this part of the share: a sample tells little of its tails
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """The test of one set of responders, for batches of at least so many groups.
+
+    Attributes:
+        whitening: [rows, rows]; times centred results it gives residuals of variance 1.
+        sizes: of the slots' blocks of rows, in order.
+        limit: of the largest score of a slot; about 1 is usual for every one.
+    """
+
+    whitening: Matrix
+    sizes: tuple[int, ...]
+    limit: float
+
+    def worst(self, centred: Float64[np.ndarray, "rows g entries"]) -> int | None:
+        """The position of the slot without which the others fit best, if they need to; or None."""
+        rest = np.tensordot(self.whitening, centred, 1)
+        scores = _scores(np.square(rest).mean(axis=2).T, self.sizes).mean(axis=0)
+        position = int(np.argmax(scores))
+        return position if scores[position] > self.limit else None
+
+
+def leave_one_out(
+    sample: Float64[np.ndarray, "m rows rows"],
+    sizes: Sequence[int],
+    groups: int,
+    *,
+    ridge: float,
+    false_alarms: float,
+) -> LeaveOneOut:
+    """The test for responders with these moments.
+
+    A slot's score in a group is the root of its residual's mean square over entries, and in a batch
+    the mean of these: one wild group of an honest worker does not decide.
+
+    Args:
+        sample: of single honest groups: products of centred results, means over entries.
+        sizes: rows of each responder.
+        groups: in the batch.
+        ridge: added to variances, above 0.
+        false_alarms: the share of honest batches in which anybody may be accused.
+    """
+    extra = ridge * np.eye(sample.shape[1])
+    part = np.arange(len(sample)) % min(FOLDS, len(sample))
+    scores = np.empty((len(sample), len(sizes)))
+    for fold in range(part.max() + 1):
+        fresh = part == fold
+        others = sample[~fresh] if not fresh.all() else sample
+        whitening = _whitening(others.mean(axis=0) + extra, sizes)
+        scored = whitening @ sample[fresh] * whitening  # only the diagonal of W C W' is needed
+        scores[fresh] = _scores(np.maximum(scored.sum(axis=2), 0.0), sizes)
+    pool = max(size for size in POOLS if size <= groups)
+    if pool > 1:
+        drawn = np.random.default_rng(pool).integers(len(scores), size=(DRAWS, pool))
+        scores = scores[drawn].mean(axis=1)
+    beyond = 1 - CAUTION * false_alarms
+    limit = float(np.quantile(scores.max(axis=1), beyond, method="higher"))
+    whitening = _whitening(sample.mean(axis=0) + extra, sizes)
+    return LeaveOneOut(whitening, tuple(sizes), limit)
+
+
+def _whitening(covariance: Matrix, sizes: Sequence[int]) -> Matrix:
+    """Block b times y is L_b' (P y)_b with P the inverse covariance and L_b L_b' = P_bb^-1.
+
+    (P y)_b is P_bb times the residual of block b, whose covariance is P_bb^-1.
+    """
+    inverse = np.linalg.inv(covariance)
+    whitening = np.empty_like(inverse)
+    start = 0
+    for size in sizes:
+        block = slice(start, start + size)
+        root = np.linalg.cholesky(np.linalg.inv(inverse[block, block]))
+        whitening[block] = root.T @ inverse[block]
+        start += size
+    return whitening
+
+
+def _scores(energy: Float64[np.ndarray, "g rows"], sizes: Sequence[int]) -> np.ndarray:
+    """Of each slot in each group, [g, slots]: the root of the mean over its rows."""
+    starts = np.cumsum([0, *sizes[:-1]])
+    return np.asarray(np.sqrt(np.add.reduceat(energy, starts, axis=1) / np.array(sizes)))
