@@ -99,10 +99,10 @@ class Pool:
         if not self.trust.heard(address, lied, has_spare, monotonic()):
             return
         self.assignment.quarantine(address)
-        name, lies = self.links[address].name, self.trust.lies(address)
+        self._await_release()
+        name, lies = self._name(address), self.trust.lies(address)
         log.warning("worker-quarantined", worker=name, address=address, lies=lies)
         self._on_event("worker-quarantined", name, f"{lies} wrong results so far")
-        self._await_release()
 
     def _await_release(self) -> None:
         if self._release_timer is not None:
@@ -115,11 +115,15 @@ class Pool:
     def _release(self) -> None:
         for address in self.trust.release(monotonic()):
             if self.assignment.release(address):
-                name = self.links[address].name
+                name = self._name(address)
                 log.info("worker-on-probation", worker=name, address=address)
                 self._on_event("worker-on-probation", name, address)
                 self._changed.set()
         self._await_release()
+
+    def _name(self, address: str) -> str:
+        link = self.links.get(address)
+        return address if link is None else link.name
 
     # Listener of the links.
 
