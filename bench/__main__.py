@@ -175,6 +175,17 @@ def tables(
 
 
 @app.command()
+def figures(
+    folder: Annotated[Path, typer.Option(help="Where to.")] = Path("docs"),
+) -> None:
+    """Draw the figures of docs/split-lagrange.md from the records."""
+    from bench.lagrange import document
+
+    for path in document.draw(folder):
+        print(path)
+
+
+@app.command()
 def live_accuracy(
     trained: Annotated[
         str, typer.Option(help="Trained codes of the store, comma-separated; see `kofn models`.")

@@ -8,13 +8,16 @@ from typing import Any
 
 from bench import records
 from bench.bases import Bar
+from bench.cuts.table import CutsTable
 from bench.described import content_of
 from bench.lagrange.table import SplitTable
 from bench.table import Record, Table
 from bench.trained_codes import TrainedCodes
 from models.store import Store
 
-KINDS: dict[str, type[Table[Any]]] = {kind.kind: kind for kind in (TrainedCodes, SplitTable)}
+KINDS: dict[str, type[Table[Any]]] = {
+    kind.kind: kind for kind in (TrainedCodes, SplitTable, CutsTable)
+}
 
 
 def open_table(name: str) -> Table[Any]:

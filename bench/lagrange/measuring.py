@@ -15,7 +15,6 @@ from bench.lagrange.systems import (
     CALIBRATED,
     SYSTEMATIC,
     Questions,
-    System,
     first_images,
     systems_of,
 )
@@ -62,17 +61,16 @@ def run_row(
         **about(row),
         "recovery_threshold": whole.code.recovery_threshold,
         "clean": round(whole.whole.value, 5),
-        "base_accuracy": round(_base_accuracy(whole), 5),
+        "base_accuracy": base_accuracy(whole),
         "groups": len(whole.groups),
         "costs": costs(trained.split.card, row.n, base),
-        "seconds": trained.split.card.wall_time_s,
-        "recipe": trained.split.card.recipe,
-        "base_hash": base.card.hash,
-        "programs": trained.split.card.programs,
-        **provenance(),
+        **of_training(trained.split.card, base),
     }
     for lost in range(row.n):
-        found = {system.name: _measured(system, answered, lost) for system, answered in asked}
+        found = {
+            system.name: {**accuracies(answered, lost), **system.about}
+            for system, answered in asked
+        }
         own = found.pop(SplitLagrange.name)
         yield {
             **shared,
@@ -81,7 +79,7 @@ def run_row(
             "lost": lost,
             "sets": min(comb(row.n, lost), MOST_SETS),
             "sampled": comb(row.n, lost) > MOST_SETS,
-            "variants": {name: found.pop(name) for name in VARIANTS},
+            "variants": {name: found.pop(name) for name in VARIANTS if name in found},
             "baselines": {"uncoded": uncoded(shared["base_accuracy"], row, lost, base), **found},
             "published": list(published(lost)),
         }
@@ -133,7 +131,18 @@ def uncoded(accuracy: float, row: Row, lost: int, base: Basis) -> dict[str, floa
     return {name: round((1 - f) * accuracy + f * guess, 5) for name, f in shares.items()}
 
 
-def _measured(system: System, answered: Answered, lost: int) -> Record:
+def of_training(card: CodeCard, base: Basis) -> Record:
+    """Where a trained code came from, for its records."""
+    return {
+        "seconds": card.wall_time_s,
+        "recipe": card.recipe,
+        "base_hash": base.card.hash,
+        "programs": card.programs,
+        **provenance(),
+    }
+
+
+def accuracies(answered: Answered, lost: int) -> Record:
     """A system's accuracies with so many slots lost; the interval is of as many queries as there
     are, however many sets of slots were lost."""
     queries = answered.groups.numel()
@@ -149,11 +158,11 @@ def _measured(system: System, answered: Answered, lost: int) -> Record:
             "agreement": round(of.agreement.value, 5),
         }
     ends = proportion(round(found["overall"] * queries), queries).interval
-    return {**found, "interval": [round(end, 5) for end in ends], **system.about}
+    return {**found, "interval": [round(end, 5) for end in ends]}
 
 
-def _base_accuracy(answered: Answered) -> float:
+def base_accuracy(answered: Answered) -> float:
     """Of the base model, over the images of the coding groups."""
     places = answered.groups.flatten()
     right = answered.truth[places].argmax(-1) == answered.labels[places]
-    return float(right.float().mean())
+    return round(float(right.float().mean()), 5)

@@ -78,6 +78,27 @@ class Published:
 
 
 @checked(frozen=True, config=STRICT)
+class Target:
+    """What was aimed at.
+
+    Attributes:
+        says: in words.
+        rule: how records are compared with it, see `bench.lagrange.targets`.
+        model, k, n, answers: of the records that it is about; None: of all.
+        must, good: the least, or for losses and costs the most, in the rule's order.
+    """
+
+    says: str
+    rule: Literal["cell", "stop", "loss", "above", "replication", "costs"]
+    model: str | None = None
+    k: int | None = None
+    n: int | None = None
+    answers: int | None = None
+    must: list[float] = field(default_factory=list)
+    good: list[float] = field(default_factory=list)
+
+
+@checked(frozen=True, config=STRICT)
 class Tried:
     """What is tried on the validation split for the codes that train nothing.
 
@@ -112,6 +133,7 @@ class Description:
     tried: Tried
     stop: Stop
     published: list[Published] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
     seed: int = 0
 
 

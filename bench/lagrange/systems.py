@@ -98,7 +98,8 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
     validation = first_images(base.validation, row.tried.images)
     yield System(SplitLagrange.name, split, modules)
     yield System(CALIBRATED, _calibrated(split, modules, validation.images, row), modules)
-    yield System(SYSTEMATIC, replace(split, systematic=True, dimension=None), modules)
+    if row.n <= 2 * row.k:  # beyond, its slots would stand on each other
+        yield System(SYSTEMATIC, replace(split, systematic=True, dimension=None), modules)
     plain = {BASE: base.module}
     yield System(Replication.name, Replication(row.k, row.n), plain)
     for name, helper in trained.helpers.items():

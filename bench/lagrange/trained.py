@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.bases import Bar, Provided, provide_code
-from bench.lagrange.plan import Helper, Row
+from bench.lagrange.plan import Helper, Row, Split
 from codes.backup import Backup
 from codes.split_lagrange import SplitLagrange
 from models.store import Store
@@ -27,7 +27,7 @@ class Trained:
 
 def trained_for(row: Row, base: Basis, store: Store, bar: Bar, device: str = "cpu") -> Trained:
     """Find in the store what a row needs, and train what is not there."""
-    split = provide_code(split_plan(row), base, store, bar, device)
+    split = provide_code(split_plan(row.k, row.split, row.seed), base, store, bar, device)
     helpers: dict[str, Provided] = {
         helper.code: provide_code(helper_plan(row, helper, base), base, store, bar, device)
         for helper in row.helpers
@@ -35,17 +35,17 @@ def trained_for(row: Row, base: Basis, store: Store, bar: Bar, device: str = "cp
     return Trained(split, helpers)
 
 
-def split_plan(row: Row) -> CodePlan:
-    """The training of a row's split network."""
+def split_plan(k: int, split: Split, seed: int) -> CodePlan:
+    """The training of a split network."""
     return CodePlan(
         code=SplitLagrange.name,
-        k=row.k,
-        r=max(row.split.slots) - row.k,
-        cut=row.split.cut,
-        slots=row.split.slots,
-        seed=row.seed,
-        epochs=row.split.epochs,
-        recipe=row.split.recipe,
+        k=k,
+        r=max(split.slots) - k,
+        cut=split.cut,
+        slots=split.slots,
+        seed=seed,
+        epochs=split.epochs,
+        recipe=split.recipe,
     )
 
 
