@@ -109,12 +109,11 @@ def _costs(target: Target, found: Sequence[Record]) -> Outcome | None:
 
 
 def _at_least(target: Target, values: Sequence[float]) -> Outcome:
-    shown = values[: len(target.must)]
-    return Outcome(
-        _percent(shown),
-        all(value >= least for value, least in zip(values, target.must, strict=False)),
-        all(value >= least for value, least in zip(values, target.good, strict=False)),
+    must, good = (
+        all(value >= least for value, least in zip(values, wanted, strict=False))
+        for wanted in (target.must, target.good)
     )
+    return Outcome(_percent(values[: len(target.must)]), must, must and good and bool(target.good))
 
 
 def _aim(target: Target, values: Sequence[float]) -> str:
