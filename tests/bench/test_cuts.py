@@ -16,6 +16,8 @@ from models.networks.cutting import cuts
 from models.store import Store
 from tests.bench.test_trainings import FIELDS, bar
 
+pytestmark = pytest.mark.timeout(120)  # the first test waits for all that is trained
+
 TABLE = CutsTable(
     Description(
         kind="cuts",

@@ -36,6 +36,8 @@ from bench.tabling import open_table
 from models.store import Store
 from tests.bench.test_trainings import FIELDS, bar
 
+pytestmark = pytest.mark.timeout(120)  # the first test waits for all that is trained
+
 TABLE = SplitTable(
     Description(
         kind="split-lagrange",
