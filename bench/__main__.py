@@ -179,9 +179,10 @@ def figures(
     folder: Annotated[Path, typer.Option(help="Where to.")] = Path("docs"),
 ) -> None:
     """Draw the figures of docs/split-lagrange.md from the records."""
+    from bench.cuts import document as cuts
     from bench.lagrange import document
 
-    for path in document.draw(folder):
+    for path in (*document.draw(folder), cuts.draw(folder / "split-lagrange-cuts.png")):
         print(path)
 
 

@@ -10,7 +10,6 @@ Source: design of this project, after [tang2023] and [agrawal2022].
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from math import comb
 
 import numpy as np
@@ -221,14 +220,15 @@ def trunk_noise(
     trained on.
     """
     errors = dict.fromkeys(NOISES, 0.0)
-    for code, noise in product(variants, NOISES):
+    answers = answers_of(modules[BASE], dataset.images, device)
+    answers = answers - answers.mean(-1, keepdim=True)
+    for code in variants:
         groups = groups_of(len(dataset.images), code.k, seed=0)
-        results = results_of(code, modules, dataset.images[groups], device)
-        truth = answers_of(modules[BASE], dataset.images, device)[groups]
-        truth = truth - truth.mean(-1, keepdim=True)
-        estimating = replace(code, noise=noise)
-        for size in range(1, code.n + 1):
-            for slots in subsets(code.n, size, min(SETS_SCORED, comb(code.n, size))):
-                decoded = estimating.decode([results[slot] for slot in slots], slots)
-                errors[noise] += float((decoded - truth).square().mean())
+        results, truth = results_of(code, modules, dataset.images[groups], device), answers[groups]
+        for noise in NOISES:
+            estimating = replace(code, noise=noise)
+            for size in range(1, code.n + 1):
+                for slots in subsets(code.n, size, min(SETS_SCORED, comb(code.n, size))):
+                    decoded = estimating.decode([results[slot] for slot in slots], slots)
+                    errors[noise] += float((decoded - truth).square().mean())
     return min(errors, key=lambda noise: errors[noise])

@@ -164,7 +164,12 @@ class CutsTable(Table[Row]):
 
     def cells(self, found: Sequence[Record]) -> list[tuple[str, ...]]:
         """See `Table.cells`."""
-        return [_cells(record) for record in found]
+        return cells(found)
+
+
+def cells(found: Iterable[Record]) -> list[tuple[str, ...]]:
+    """Records as text, under `TITLES`."""
+    return [_cells(record) for record in found]
 
 
 def _about(row: Row) -> Record:

@@ -21,6 +21,7 @@ class CutWorth:
         any_k, any_k_worst: accuracy of all answers from k slots: mean over the sets, worst set.
         all_n: the same from all slots.
         base_accuracy: of the model itself, on the same images.
+        replication: of n workers with copies, with as many lost; mean over the sets.
         stem_cost: multiply-adds of the stem for one query, as a share of the model's.
         worker_cost: of the trunk for one group, as a share of the same.
         payload: numbers of a mix over those of a query.
@@ -38,6 +39,7 @@ class CutWorth:
     any_k_worst: float
     all_n: float
     base_accuracy: float
+    replication: float
     stem_cost: float
     worker_cost: float
     payload: float
@@ -75,6 +77,7 @@ def _worth(record: Record) -> CutWorth:
         any_k_worst=record["worst"],
         all_n=record["clean"],
         base_accuracy=record["base_accuracy"],
+        replication=record["baselines"]["replication"]["overall"],
         stem_cost=costs["stem"],
         worker_cost=costs["worker"],
         payload=costs["payload"],

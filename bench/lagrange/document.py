@@ -21,7 +21,7 @@ from bench.lagrange.table import (
     newest,
     stop_cells,
 )
-from bench.readme import markdown
+from bench.readme import generated_by, markdown
 from bench.table import Record
 
 TABLE = "lagrange"
@@ -84,12 +84,7 @@ def _block(
 ) -> str:
     if not found:
         return "Not measured yet.\n"
-    last = max(found, key=lambda record: str(record["run"]))
-    made = (
-        f"`{last['command']}`, seed {last['seed']}; the last on {last['run'][:10]}, commit "
-        f"{last['commit']}, {last['machine']}."
-    )
-    return f"{markdown(titles, cells_of(found))}\n{made}\n"
+    return markdown(titles, cells_of(found)) + generated_by(found)
 
 
 @cache
