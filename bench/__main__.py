@@ -140,7 +140,9 @@ def throughput(
 
 @app.command()
 def tables(
-    table: Annotated[str, typer.Argument(help="A file of bench/tables, such as learned-codes.")],
+    table: Annotated[
+        str, typer.Argument(help="A file of bench/tables: learned-codes, lagrange, cuts.")
+    ],
     rows: Annotated[
         str, typer.Option(help="Only rows whose name matches: 'fashion-lenet.backup*'.")
     ] = "*",
@@ -156,38 +158,32 @@ def tables(
     save: Annotated[bool, typer.Option(help="Append the records to bench/results.")] = True,
 ) -> None:
     """Train and measure every row of a table that has no record yet; each is kept at once."""
-    from bench.cells import published_for, read_table, rows_of
-    from bench.trained_table import TITLES, cells, newest
-    from bench.trainings import failed, run_row
+    from bench.tabling import Running, open_table, run_rows
     from kofn.cli.trainings import training_bar
     from models.store import Store
 
-    described = read_table(table)
-    kept = Store(store or Store().root / ".bench")
+    opened = open_table(table)
+    wanted = opened.rows(rows, epochs)
     console = Console(stderr=True, highlight=False)
-    known = {(record["row"], json.dumps(record["spec"])) for record in records.read(table)}
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench tables {table}"
-    wanted = rows_of(described, rows, epochs)
-    for count, row in enumerate(wanted, start=1):
-        if not again and (row.name, json.dumps(row.spec)) in known:
-            continue
-        try:
-            found = list(run_row(row, kept, published_for(described, row), training_bar, device))
-        except Exception as error:  # noqa: BLE001 - a failed row is a record, and others go on
-            found = [failed(row, error)]
-        whole = [{"table": table, **record, "run": run, "command": command} for record in found]
-        if save:
-            records.append(table, whole)
-        for record in whole:
-            says = record.get("error") or (
-                f"{record['decoder']}, {record['lost']} lost: {record['lost_only']:.4f}, "
-                f"clean {record['clean']:.4f}, {record['seconds']:.0f} s"
-            )
-            console.print(f"{count}/{len(wanted)} {record['row']}: {says}")
+    kept = Store(store or Store().root / ".bench")
+    how = Running(table, kept, training_bar, device, again=again, save=save)
+    now = list(run_rows(opened, wanted, how, console.print))
     names = {row.name for row in wanted}
-    found = newest(record for record in records.read(table) if record["row"] in names)
-    print_table(f"{described.title}; gaps in points of accuracy", TITLES, cells(found))
+    found = [record for record in records.read(table) if record["row"] in names]
+    shown = opened.newest(found if save else now)
+    print_table(opened.title, opened.titles, opened.cells(shown))
+
+
+@app.command()
+def figures(
+    folder: Annotated[Path, typer.Option(help="Where to.")] = Path("docs"),
+) -> None:
+    """Draw the figures of docs/split-lagrange.md from the records."""
+    from bench.cuts import document as cuts
+    from bench.lagrange import document
+
+    for path in (*document.draw(folder), cuts.draw(folder / "split-lagrange-cuts.png")):
+        print(path)
 
 
 @app.command()

@@ -5,32 +5,25 @@ what a row is called and what would have to be equal for two runs of it to be th
 nothing (`bench.trainings`).
 """
 
-import hashlib
-import json
-import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
-TABLES = Path(__file__).resolve().parent / "tables"
-STRICT = ConfigDict(extra="forbid")
-
-
-@checked(frozen=True, config=STRICT)
-class BaseModel:
-    """A base model of the table: the arguments of `training.base.Plan`."""
-
-    dataset: str
-    network: str
-    options: dict[str, Any] = field(default_factory=dict)
-    epochs: int | None = None
-    recipe: dict[str, Any] = field(default_factory=dict)
+from bench.described import (
+    STRICT,
+    BaseModel,
+    base_name,
+    content_of,
+    digest,
+    fewer,
+    plain,
+    shortened,
+)
 
 
 @checked(frozen=True, config=STRICT)
@@ -85,6 +78,7 @@ class Description:
     grids: list[Grid]
     published: list[Published] = field(default_factory=list)
     seed: int = 0
+    kind: Literal["trained-codes"] = "trained-codes"
 
 
 @dataclass(frozen=True)
@@ -115,19 +109,17 @@ class Row:
     @property
     def spec(self) -> dict[str, Any]:
         """All that decides what comes out, as plain values."""
-        kept = {key: value for key, value in asdict(self).items() if key not in ("name", "model")}
-        plain: dict[str, Any] = json.loads(json.dumps(kept))
-        return plain
+        return {key: value for key, value in plain(self).items() if key not in ("name", "model")}
 
     @property
     def base_name(self) -> str:
         """Of the base model in a store: another description has another name."""
-        return f"{self.model}-{_digest([asdict(self.base), self.seed])}"
+        return base_name(self.model, self.base, self.seed)
 
     @property
     def code_name(self) -> str:
         """Of the trained code in a store."""
-        return f"{self.base_name}.{self.code}-{_digest(self.spec)}"
+        return f"{self.base_name}.{self.code}-{digest(self.spec)}"
 
 
 def read_table(name: str) -> Description:
@@ -137,8 +129,7 @@ def read_table(name: str) -> Description:
         FileNotFoundError: there is none.
         ValueError: it is not as `Description` says.
     """
-    path = TABLES / f"{name}.toml"
-    return TypeAdapter(Description).validate_python(tomllib.loads(path.read_text("utf-8")))
+    return TypeAdapter(Description).validate_python(content_of(name))
 
 
 def rows_of(table: Description, pattern: str = "*", most_epochs: int | None = None) -> list[Row]:
@@ -185,26 +176,12 @@ def _multiplied(table: Description, grid: Grid, most_epochs: int | None) -> Iter
         yield Row(
             name=".".join([model, f"{grid.code}-k{k}-r{r}", *variant]),
             model=model,
-            base=_shortened(base, most_epochs),
+            base=shortened(base, most_epochs),
             code=grid.code,
             k=k,
             r=r,
             cost=grid.cost,
-            epochs=_fewer(grid.epochs, most_epochs),
+            epochs=fewer(grid.epochs, most_epochs),
             seed=table.seed,
             **parts,
         )
-
-
-def _shortened(base: BaseModel, most_epochs: int | None) -> BaseModel:
-    epochs = _fewer(base.epochs, most_epochs)
-    return BaseModel(base.dataset, base.network, base.options, epochs, base.recipe)
-
-
-def _fewer(epochs: int | None, most: int | None) -> int | None:
-    return epochs if most is None else min(epochs or most, most)
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,6 +1,7 @@
 """The generated blocks of README.md: tables from code and from result records, never typed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import codes
 from bench import liars, live_accuracy, records
@@ -68,9 +69,7 @@ def trained_table(dataset: str) -> str:
     found = [r for r in newest(records.read("learned-codes")) if r["dataset"] == dataset]
     if not found:
         return "Not measured yet.\n"
-    last = max(found, key=lambda record: str(record["run"]))
-    note = f"`{last['command']}`, seed {last['seed']}; the last on {last['run'][:10]}, commit "
-    return markdown(TITLES, cells(found)) + f"\n{note}{last['commit']}, {last['machine']}.\n"
+    return markdown(TITLES, cells(found)) + generated_by(found)
 
 
 def published_table() -> str:
@@ -99,6 +98,15 @@ def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def generated_by(found: Iterable[Mapping[str, Any]]) -> str:
+    """The line under a table whose rows were measured one by one."""
+    last = max(found, key=lambda record: str(record["run"]))
+    return (
+        f"\n`{last['command']}`, seed {last['seed']}; the last on {last['run'][:10]}, commit "
+        f"{last['commit']}, {last['machine']}.\n"
+    )
 
 
 def _made_by(table: str) -> str:

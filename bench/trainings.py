@@ -6,13 +6,13 @@ whether the live cluster agrees is `bench.live_accuracy`'s question.
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from bench.bases import Bar, provide_base
 from bench.cells import Published, Row
 from bench.records import provenance
 from codes.assisted import Assisted
@@ -22,15 +22,11 @@ from codes.calibrated import Calibrated, measure_moments
 from codes.linear import LinearDecoding
 from models.cards import Metric
 from models.store import Store
-from training.base import train_and_store
-from training.basis import Basis, basis
+from training.basis import Basis
 from training.codes import CodePlan, networks_within, train_code
-from training.loop import Progress
 from training.measure import Module, Worth, measure
 from training.run import Run
 
-# Takes a title, shows progress on the terminal while its context lasts.
-Bar = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
 PLAIN, LMMSE = "plain", "lmmse"
 
 
@@ -46,7 +42,7 @@ def run_row(
         bar: called with a title; shows progress.
         device: where to train.
     """
-    base = _base(row, store, bar, device)
+    base = provide_base(row.model, row.base, row.seed, store, bar, device)
     start_s = time.monotonic()
     networks: dict[str, Any] = {}
     if row.code in (Backup.name, Assisted.name) or row.parameters.get("assisted"):
@@ -106,28 +102,6 @@ def _of_row(row: Row) -> dict[str, Any]:
         "seed": row.seed,
         "spec": row.spec,
     }
-
-
-def _base(row: Row, store: Store, bar: Bar, device: str) -> Basis:
-    if row.base_name not in store.names():
-        base = row.base
-        run = Run(store.root / ".runs" / row.base_name, {"base": asdict(base), "seed": row.seed})
-        with bar(row.base_name) as progress:
-            train_and_store(
-                base.dataset,
-                base.network,
-                name=row.base_name,
-                options=base.options,
-                seed=row.seed,
-                epochs=base.epochs,
-                recipe=base.recipe,
-                store=store,
-                progress=progress,
-                device=device,
-                run=run,
-            )
-        run.finish()
-    return basis(row.base_name, store, device)
 
 
 def _decoders(code: Code, modules: Mapping[str, Module], base: Basis) -> Iterator[tuple[str, Code]]:

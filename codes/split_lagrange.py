@@ -30,7 +30,7 @@ class SplitLagrange(LinearCode):
     trunk's `noise` is known, the linear estimate of least expected error,
     B' F' (F F' + noise I)^-1 with F and B the basis at slot_points and query_points. Systematic,
     own answers are copied and the others solved for.
-    Expected error, where the noise is known: that of this estimate.
+    Expected error, where the noise is known: that of this estimate, and of the `bias` beside.
     Cost: encode n k |x|, decode k s |y| multiply-adds; a worker: the trunk; payload |x| of the cut.
     Source: [tang2023], [agrawal2022]: a deep network with Lagrange interpolation whose recovery
     threshold is a parameter. The split network, the circle and the estimate are this project's
@@ -42,6 +42,8 @@ class SplitLagrange(LinearCode):
         dimension: R, of the functions that results are taken for, k to n; default k.
         noise: mean square of what a trunk's result differs by from the mix of the answers, as a
             share of the answers' own: measured when the trunk is trained. 0: unknown.
+        bias: mean square of what even the answers from all slots differ by from the base model's,
+            as the same share; added to what an estimate says of its error.
         spares: of the slots, how many are sent only in place of late ones, each at a fresh angle.
         offset: of the slot points, as a share of their distance.
         systematic: k slots run the whole model on the queries themselves, so that nothing is lost
@@ -58,6 +60,7 @@ class SplitLagrange(LinearCode):
     n: int
     dimension: int | None = None
     noise: float = 0.0
+    bias: float = 0.0
     spares: int = 0
     offset: float = 0.0
     systematic: bool = False
@@ -80,6 +83,8 @@ class SplitLagrange(LinearCode):
                 )
         if not 0 <= self.noise < np.inf:
             raise ValueError(f"Argument 'noise' must be at least 0 and finite, not {self.noise}.")
+        if not 0 <= self.bias < 1:
+            raise ValueError(f"Argument 'bias' must be in [0, 1), not {self.bias}.")
         if not 0 <= self.offset < 1:
             raise ValueError(f"Argument 'offset' must be in [0, 1), not {self.offset}.")
         self._check_apart()
@@ -183,25 +188,41 @@ class SplitLagrange(LinearCode):
             return np.asarray(np.linalg.solve(within, frame @ target.T).T, np.float64)
         return least_norm(frame)
 
+    def _gain(self, slots: tuple[int, ...]) -> Vector:
+        """Where the noise is known, by how much the answers' error is more than it, root of mean
+        square: what the decoder's row amplifies where that is little, and also what it misses."""
+        if not self.noise:
+            return super()._gain(slots)
+        gain = np.sqrt((1 - self._explained(slots)) / self.noise)
+        gain[[slot for slot in slots if self.roles[slot] == BASE]] = 1.0
+        return gain
+
     def _expected_error(self, slots: tuple[int, ...]) -> Vector | None:
         if not self.noise:
             return None
+        explained = self._explained(slots)
+        error: Vector = np.clip(1 - (1 - self.bias) * explained, 0.0, 1.0)
+        error[np.isneginf(explained)] = np.inf
+        error[[slot for slot in slots if self.roles[slot] == BASE]] = 0.0
+        return error
+
+    def _explained(self, slots: tuple[int, ...]) -> Vector:
+        """The share of each answer's mean square that the estimate gives; -inf where there is
+        none."""
         own = [slot for slot in slots if self.roles[slot] == BASE]
         lost = [j for j in range(self.k) if j not in own]
         coded = [slot for slot in slots if slot not in own]
-        error = np.zeros(self.k)
+        explained = np.ones(self.k)
         if not coded:
-            error[lost] = np.inf
+            explained[lost] = -np.inf
         elif lost:
-            inner = self._estimator(coded, lost)
             if self.systematic:
-                explained = np.einsum("ls,sl->l", inner, self.generator[np.ix_(coded, lost)])
+                across = self.generator[np.ix_(coded, lost)]
             else:
                 frame = self._frame(self.slot_points[coded])
-                target = self._frame(self.query_points[lost])
-                explained = np.einsum("ls,sl->l", inner, frame @ target.T)
-            error[lost] = np.clip(1 - explained, 0.0, 1.0)
-        return error
+                across = frame @ self._frame(self.query_points[lost]).T
+            explained[lost] = np.einsum("ls,sl->l", self._estimator(coded, lost), across)
+        return np.minimum(explained, 1.0)
 
 
 def least_norm(matrix: Matrix) -> Matrix:

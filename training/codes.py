@@ -35,7 +35,7 @@ from training.lagrange import MIXER, LagrangeRecipe, learn_split
 from training.learned import LearnedRecipe, learn_coder
 from training.learnt import Learnt, Lessons
 from training.loop import Progress, on_threads, seeded
-from training.measure import Module, measure
+from training.measure import Module, ask, worth
 from training.parity import ParityRecipe, learn_parities
 from training.run import Run
 from training.student import StudentRecipe, learn_student
@@ -243,12 +243,13 @@ def student_within(
 def _metrics(code: Code, modules: Mapping[str, Module], basis: Basis) -> dict[str, Metric]:
     """Of the test set: one lost slot, and as many as there are extra ones."""
     metrics: dict[str, Metric] = {}
+    answered = ask(code, modules, basis.test, device=basis.device)
     for lost in range(1, code.n - code.k + 1):
-        worth = measure(code, modules, basis.test, lost=lost, device=basis.device)
+        found = worth(answered, lost)
         mark = "" if lost == 1 else f"_{lost}_lost"
-        metrics[f"lost_only{mark}"] = worth.lost_only
-        metrics[f"agreement{mark}"] = worth.agreement
-        metrics["clean"] = worth.clean
+        metrics[f"lost_only{mark}"] = found.lost_only
+        metrics[f"agreement{mark}"] = found.agreement
+        metrics["clean"] = found.clean
     return metrics
 
 

@@ -8,9 +8,8 @@ Source: design of this project, after [tang2023] and [agrawal2022].
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from math import comb
 
 import numpy as np
@@ -128,9 +127,10 @@ def learn_split(
     variants = [replace(code, n=n, noise=0.0, spares=0, systematic=False) for n in slots]
     fitted = lessons.fit(network, _objectives(basis, variants, network, recipe), recipe)
     modules: dict[str, nn.Module] = {name: network[name] for name in (STEM, TRUNK)}
-    noise = trunk_noise(variants, {BASE: basis.module, **modules}, basis.validation, basis.device)
+    by_role: dict[str, Module] = {BASE: basis.module, **modules}
+    noise, bias = trunk_noise(variants, by_role, basis.validation, basis.device)
     modules[MIXER] = Mixer(network[STEM], network[TRUNK])
-    return Learnt(replace(code, noise=noise), modules, recipe, fitted)
+    return Learnt(replace(code, noise=noise, bias=bias), modules, recipe, fitted)
 
 
 def _objectives(
@@ -213,22 +213,32 @@ def set_accuracies(
 
 
 def trunk_noise(
-    variants: Sequence[SplitLagrange], modules: dict[str, Module], dataset: DataSet, device: str
-) -> float:
-    """The noise for which estimates are best: least mean squared error of decoded answers.
+    variants: Sequence[SplitLagrange], modules: Mapping[str, Module], dataset: DataSet, device: str
+) -> tuple[float, float]:
+    """The noise for which estimates are best, and the bias with which they tell their error best.
 
     Over sets of responders of every size of every code, of the answers of a data set that was not
-    trained on.
+    trained on; errors are mean squares over those of the answers.
     """
-    errors = dict.fromkeys(NOISES, 0.0)
-    for code, noise in product(variants, NOISES):
+    answers = answers_of(modules[BASE], dataset.images, device)
+    answers = answers - answers.mean(-1, keepdim=True)
+    errors: dict[float, list[float]] = {noise: [] for noise in NOISES}
+    told: dict[float, list[float]] = {noise: [] for noise in NOISES}
+    for code in variants:
         groups = groups_of(len(dataset.images), code.k, seed=0)
-        results = results_of(code, modules, dataset.images[groups], device)
-        truth = answers_of(modules[BASE], dataset.images, device)[groups]
-        truth = truth - truth.mean(-1, keepdim=True)
-        estimating = replace(code, noise=noise)
-        for size in range(1, code.n + 1):
-            for slots in subsets(code.n, size, min(SETS_SCORED, comb(code.n, size))):
-                decoded = estimating.decode([results[slot] for slot in slots], slots)
-                errors[noise] += float((decoded - truth).square().mean())
-    return min(errors, key=lambda noise: errors[noise])
+        results, truth = results_of(code, modules, dataset.images[groups], device), answers[groups]
+        spread = float(truth.square().mean())
+        for noise in NOISES:
+            estimating = replace(code, noise=noise)
+            for size in range(1, code.n + 1):
+                for slots in subsets(code.n, size, min(SETS_SCORED, comb(code.n, size))):
+                    decoded = estimating.decode([results[slot] for slot in slots], slots)
+                    errors[noise].append(float((decoded - truth).square().mean()) / spread)
+                    expected = estimating.expected_error(slots)
+                    assert expected is not None  # the noise is known
+                    told[noise].append(float(expected.mean()))
+    noise = min(NOISES, key=lambda noise: sum(errors[noise]))
+    is_error, explained = np.array(errors[noise]), 1 - np.array(told[noise])
+    # error = 1 - (1 - bias) explained, by least squares
+    bias = 1 - float(explained @ (1 - is_error)) / float(explained @ explained)
+    return noise, round(min(max(bias, 0.0), 0.99), 4)

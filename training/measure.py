@@ -1,12 +1,13 @@
 """What a code is worth on a data set: clean, lost-only and agreement, by its own encode and decode.
 
 Runs the very code object that serves, with modules in place of workers. Draws nothing and trains
-nothing. Lost-only is over the queries whose own slot did not respond.
+nothing. Lost-only is over the queries whose own slot did not respond. The slots of coding groups
+are asked once (`ask`), and then lose some of their results again and again (`worth`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Worth:
         overall: of all answers, own and decoded, over all sets of lost slots together.
         lost_only: of the decoded answers to queries whose own slot is lost.
         worst: the same for the set of lost slots for which it is lowest.
+        overall_worst: of all answers, for the set of lost slots for which that is lowest.
         agreement: share of those with the base model's top class.
         groups: coding groups that lost slots.
         by_query: float32 [m], per image: in what share of the sets that lost its own slot the
@@ -45,9 +47,39 @@ class Worth:
     overall: Metric
     lost_only: Metric
     worst: Metric
+    overall_worst: Metric
     agreement: Metric
     groups: int
     by_query: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Coding groups of a data set, with what every slot returned.
+
+    Attributes:
+        code: whose slots they are; another that encodes alike may take its place.
+        groups: positions of the images, [g, k].
+        labels: true classes of the images, [m].
+        truth: the base model's answers to the images, [m, classes].
+        results: what each slot returned.
+    """
+
+    code: Code
+    groups: Tensor
+    labels: Tensor
+    truth: Tensor
+    results: Sequence[Tensor]
+
+    @cached_property
+    def whole(self) -> Metric:
+        """Accuracy of the answers from all slots; of a systematic code the base model's, over all
+        images, with those that no group has."""
+        if all(self.code.own_slots):
+            return _share(self.truth.argmax(-1) == self.labels, len(self.labels))
+        decoded = self.code.decode(self.results, range(self.code.n))
+        hits = decoded.argmax(-1) == self.labels[self.groups]
+        return _share(hits, hits.numel())
 
 
 def answers_of(module: Module, rows: Tensor, device: str = "cpu") -> Tensor:
@@ -63,7 +95,11 @@ def right(module: Module, dataset: DataSet, device: str = "cpu") -> int:
 
 
 def results_of(
-    code: Code, modules: Mapping[str, Module], queries: Tensor, device: str = "cpu"
+    code: Code,
+    modules: Mapping[str, Module],
+    queries: Tensor,
+    device: str = "cpu",
+    truth: Tensor | None = None,
 ) -> list[Tensor]:
     """What each slot returns, on the CPU.
 
@@ -71,13 +107,18 @@ def results_of(
         code: whose shards they are.
         modules: by role; and `codes.stages.STEM`, where queries go through one before.
         queries: [g, k, *query].
+        truth: the base model's answers to them, [g, k, classes], where they are known: what own
+            slots return.
     """
+    own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
     stem = modules.get(STEM)
     before = None if stem is None else partial(answers_of, stem, device=device)
     shards = shards_of(code, queries, before)
     return [
-        answers_of(modules[role], shard, device)
-        for role, shard in zip(code.roles, shards, strict=True)
+        truth[:, own[slot]]
+        if truth is not None and slot in own
+        else answers_of(modules[role], shard, device)
+        for slot, (role, shard) in enumerate(zip(code.roles, shards, strict=True))
     ]
 
 
@@ -108,28 +149,57 @@ def measure(
         seed: of grouping and sample.
         device: where the modules are.
     """
+    return worth(ask(code, modules, dataset, seed=seed, device=device), lost, seed)
+
+
+def ask(
+    code: Code,
+    modules: Mapping[str, Module],
+    dataset: DataSet,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    truth: Tensor | None = None,
+) -> Answered:
+    """Let every slot answer the coding groups of a data set.
+
+    Args:
+        code, modules, dataset, seed, device: as of `measure`.
+        truth: the base model's answers to the images, where they are known already.
+    """
     groups = groups_of(len(dataset.images), code.k, seed)
-    truth = answers_of(modules[BASE], dataset.images, device)
-    labels, top = dataset.labels[groups], truth.argmax(-1)[groups]
-    results = results_of(code, modules, dataset.images[groups], device)
-    whole = truth.argmax(-1) == dataset.labels
-    if not all(code.own_slots):
-        whole = code.decode(results, range(code.n)).argmax(-1) == labels
+    if truth is None:
+        truth = answers_of(modules[BASE], dataset.images, device)
+    results = results_of(code, modules, dataset.images[groups], device, truth[groups])
+    return Answered(code, groups, dataset.labels, truth, results)
+
+
+def worth(answered: Answered, lost: int, seed: int = 0) -> Worth:
+    """Lose slots of every coding group; as `measure` does.
+
+    Args:
+        lost: slots that do not respond, 1 to n - 1.
+        seed: of the sample of sets, where there are many.
+    """
+    code, groups, truth = answered.code, answered.groups, answered.truth
+    labels, top = answered.labels[groups], truth.argmax(-1)[groups]
     guess = 1 / truth.shape[-1]
     right = (top == labels).float()  # where the own slot responds
     tries, hits, same, total = (torch.zeros(groups.shape) for _ in range(4))
-    worst, sets = (1.0, 1), 0
-    for slots in _responders(code, lost, seed):
+    worst, lowest, sets = (1.0, 1), 1.0, 0
+    for slots in responders(code, lost, seed):
         missing = [j for j, own in enumerate(code.own_slots) if not set(own) & set(slots)]
         gain = code.gain(slots)
         decodable = [j for j in missing if gain[j] < float("inf")]
         share, agreeing = right.clone(), torch.zeros(groups.shape)
         share[:, missing] = agreeing[:, missing] = guess
         if decodable:
-            answers = code.decode([results[slot] for slot in slots], slots, decodable).argmax(-1)
+            results = [answered.results[slot] for slot in slots]
+            answers = code.decode(results, slots, decodable).argmax(-1)
             share[:, decodable] = (answers == labels[:, decodable]).float()
             agreeing[:, decodable] = (answers == top[:, decodable]).float()
         total, sets = total + share, sets + 1
+        lowest = min(lowest, float(share.mean()))
         if missing:
             tries[:, missing] += 1
             hits[:, missing] += share[:, missing]
@@ -140,10 +210,11 @@ def measure(
     by_query[groups.flatten()] = (hits / tries).flatten()
     count = max(round(float(tries.sum())), 1)
     return Worth(
-        clean=_share(whole, whole.numel()),
+        clean=answered.whole,
         overall=_share(total, sets * groups.numel()),
         lost_only=_share(hits, count),
         worst=proportion(round(worst[0] * worst[1]), worst[1]),
+        overall_worst=proportion(round(lowest * groups.numel()), groups.numel()),
         agreement=_share(same, count),
         groups=len(groups),
         by_query=by_query,
@@ -155,7 +226,8 @@ def _share(hits: Tensor, count: int) -> Metric:
     return proportion(round(float(hits.sum(dtype=torch.float64))), count)
 
 
-def _responders(code: Code, lost: int, seed: int) -> Iterator[tuple[int, ...]]:
+def responders(code: Code, lost: int, seed: int = 0) -> Iterator[tuple[int, ...]]:
+    """The sets of slots that respond when so many are lost: all, or a seeded sample."""
     if not 1 <= lost < code.n:
         raise ValueError(f"Argument 'lost' must be in 1..{code.n - 1}, not {lost}.")
     for gone in subsets(code.n, lost, MOST_SETS, seed):

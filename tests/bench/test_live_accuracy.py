@@ -17,7 +17,7 @@ DIRECT, DECODED, MISSING = Source.DIRECT, Source.DECODED, Source.MISSING
 def worth(lost_only: float) -> Worth:
     share = proportion(round(1000 * lost_only), 1000)
     clean = proportion(900, 1000)
-    return Worth(clean, share, share, share, share, groups=1, by_query=torch.zeros(1))
+    return Worth(clean, share, share, share, share, share, groups=1, by_query=torch.zeros(1))
 
 
 def test_answers_are_counted_by_where_they_came_from() -> None:

@@ -16,7 +16,7 @@ TABLE = "learned-codes"
 
 def right(*hits: float) -> str:
     one = proportion(1, 2)
-    found = packed(Worth(one, one, one, one, one, groups=1, by_query=torch.tensor(hits)))
+    found = packed(Worth(one, one, one, one, one, one, groups=1, by_query=torch.tensor(hits)))
     assert found is not None
     return found
 
@@ -106,4 +106,4 @@ def test_cells_stand_beside_the_backup() -> None:
 def test_shares_are_not_packed() -> None:
     """With several slots lost a query has a share, not a bit."""
     one = proportion(1, 2)
-    assert packed(Worth(one, one, one, one, one, 1, torch.tensor([0.5, 1.0]))) is None
+    assert packed(Worth(one, one, one, one, one, one, 1, torch.tensor([0.5, 1.0]))) is None

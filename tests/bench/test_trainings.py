@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench import cells, records
+from bench import records, tabling
 from bench.__main__ import app
 from bench.cells import BaseModel, Description, Grid, Published, published_for, rows_of
+from bench.trained_codes import TrainedCodes
 from bench.trainings import run_row
 from models.store import Store
 from training.loop import Progress
@@ -74,7 +75,7 @@ def test_a_row_is_trained_and_measured(tmp_path: Path) -> None:
 
 def test_the_command_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows with a record are left alone; a row that fails is a record, too."""
-    monkeypatch.setattr(cells, "read_table", lambda name: TABLE)
+    monkeypatch.setattr(tabling, "open_table", lambda name: TrainedCodes(TABLE))
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     flags = ["tables", "any", "--rows", "*backup*", "--store", str(tmp_path / "store")]
     for count in (2, 2, 4):

@@ -45,6 +45,23 @@ def test_a_known_noise_makes_the_estimate_of_least_error_and_tells_it(systematic
         np.testing.assert_allclose(decoder[lost], best, atol=0.02)
 
 
+def test_the_gain_of_an_estimate_is_interpolation_s_where_that_is_small() -> None:
+    estimating, interpolating = SplitLagrange(4, 8, noise=0.01), SplitLagrange(4, 8)
+    good = (0, 2, 4, 5, 6, 7)
+    np.testing.assert_allclose(estimating.gain(good), interpolating.gain(good), rtol=0.05)
+    few = estimating.gain((0, 2))
+    assert few.max() > 5  # what two slots do not tell is no smaller for being left out
+    assert (estimating.gain((0, 2, 5)) <= few + 1e-9).all()
+
+
+def test_a_bias_is_added_to_what_the_estimate_says() -> None:
+    plain, biased = SplitLagrange(4, 8, noise=0.01), SplitLagrange(4, 8, noise=0.01, bias=0.2)
+    every, told = range(8), plain.expected_error(range(8))
+    assert told is not None
+    np.testing.assert_allclose(biased.expected_error(every), 0.2 + 0.8 * told)
+    np.testing.assert_array_equal(biased.gain(every), plain.gain(every))
+
+
 def test_points_of_spare_slots_are_fresh() -> None:
     code = SplitLagrange(4, 18, spares=12)
     turns = np.sort(code.slot_points / (2 * np.pi))
@@ -75,6 +92,7 @@ def test_coded_slots_of_a_systematic_code_stand_between_the_queries() -> None:
         ({"dimension": 5, "systematic": True}, "'dimension' must be k = 4"),
         ({"spares": 3}, "'n' must be at least k \\+ spares = 7, not 6"),
         ({"noise": -0.1}, "'noise'"),
+        ({"bias": 1.0}, "'bias'"),
         ({"offset": 1.0}, "'offset' must be in"),
         ({"offset": 0.5, "systematic": True}, "'offset' must keep the slot points apart"),
     ],
