@@ -4,34 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, final
 
-import numpy as np
-from jaxtyping import Float64
-
 from codes.base import Matrix, Vector, check_choice, check_size
 from codes.exact_case import ExactCase
+from codes.interpolation import POINTS, berrut_weights, first
 from codes.linear import LinearCode
-from codes.points import POINTS, SAME, first
-
-
-def berrut_weights(
-    at: Float64[np.ndarray, " p"], nodes: Float64[np.ndarray, " m"]
-) -> Float64[np.ndarray, "p m"]:
-    """Weights of Berrut's first interpolant: row p gives its value at a point from the m samples.
-
-    w_j(z) = ((-1)^j / (z - node_j)) / sum_m ((-1)^m / (z - node_m)), the nodes in order of
-    position. At a node it is that node's sample itself. Rows sum to 1. Signs alternate over the
-    nodes given: over a subset's original indices there would be poles.
-
-    Args:
-        at: any points.
-        nodes: at least one, distinct, ascending or descending.
-    """
-    distance = at[:, None] - nodes[None, :]
-    same = np.abs(distance) < SAME
-    terms = (-1.0) ** np.arange(len(nodes)) / np.where(same, 1.0, distance)
-    hit = same.any(axis=1)
-    terms[hit] = same[hit]  # before the division: the sum of their terms may be 0
-    return np.asarray(terms / terms.sum(axis=1, keepdims=True), np.float64)
 
 
 @final
@@ -55,7 +31,8 @@ class Berrut(LinearCode):
     Args:
         k: queries in a group, 1 to 256.
         n: slots, k to 256.
-        points: of the slots: "first", "second", "open" (see `codes.points`), or "auto", as above.
+        points: of the slots: "first", "second", "open" (see `codes.interpolation`), or "auto",
+            as above.
     """
 
     name: ClassVar[str] = "berrut"

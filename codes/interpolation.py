@@ -2,19 +2,50 @@
 
 k queries are given at query points, a shard is the interpolant's value at a slot point, and f of it
 is a value of f along the interpolant. For a polynomial f of degree d that is a function of
-(k - 1) d + 1 coefficients, which as many responders fix. All of it is float64 and pure.
+(k - 1) d + 1 coefficients, which as many responders fix. Berrut's rational interpolant is here too:
+it has no basis, and needs no number of responders. All of it is float64 and pure; a code remembers
+the decoders of its sets of responders (`codes.linear`).
+
+Points on [-1, 1] descend from nearly 1 to nearly -1, as the cosine of equally spaced angles: such
+points crowd at the ends, which keeps interpolation tame. "first" and "second" are the Chebyshev
+points of the first and second kind; "open" is the set [soleymani2022]'s published scripts use.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from codes.points import first, second
-
 Matrix = Float64[np.ndarray, "a b"]
 Points = Float64[np.ndarray, " p"]
+
+
+def first(count: int) -> Float64[np.ndarray, " count"]:
+    """Chebyshev points of the first kind, the roots of T_count: cos((2i + 1) pi / 2 count)."""
+    return np.asarray(np.cos((2 * np.arange(count) + 1) * np.pi / (2 * count)), np.float64)
+
+
+def second(count: int) -> Float64[np.ndarray, " count"]:
+    """Chebyshev points of the second kind, both ends among them: cos(i pi / (count - 1))."""
+    return np.asarray(np.cos(np.arange(count) * np.pi / max(count - 1, 1)), np.float64)
+
+
+def half_open(count: int) -> Float64[np.ndarray, " count"]:
+    """cos(i pi / count), i < count: 1 is among them and -1 is not."""
+    return np.asarray(np.cos(np.arange(count) * np.pi / count), np.float64)
+
+
+POINTS: dict[str, Callable[[int], np.ndarray]] = {
+    "first": first,
+    "second": second,
+    "open": half_open,
+}
+
+# Distinct points of up to 256 differ by 4e-5 and more (1 - cos(pi / 512) and more); what is nearer
+# than this is the same point, rounded.
+SAME = 1e-12
 
 
 class Curve(ABC):
@@ -86,7 +117,7 @@ class Segment(Curve):
     more than on the circle.
 
     Args:
-        kind: of the slots: "first" or "second".
+        kind: of the slots: "first", "second" or "open".
     """
 
     kind: str = "first"
@@ -97,7 +128,7 @@ class Segment(Curve):
 
     def slot_points(self, n: int) -> Points:
         """Chebyshev points of this kind."""
-        return second(n) if self.kind == "second" else first(n)
+        return np.asarray(POINTS[self.kind](n), np.float64)
 
     def basis(self, dimension: int, at: Points) -> Matrix:
         """T_0 ... T_(m-1), the first over sqrt(2)."""
@@ -114,6 +145,7 @@ CURVES: dict[str, Curve] = {
     "circle": Circle(),
     "first": Segment("first"),
     "second": Segment("second"),
+    "open": Segment("open"),
 }
 
 
@@ -150,3 +182,34 @@ def decoding_matrix(curve: Curve, dimension: int, known: Points, wanted: Points)
         q, r = np.linalg.qr(frame.T)  # frame' = q r; coefficients = q r^-T values
         solved = target @ q @ np.linalg.inv(r.T)
     return np.asarray(solved, np.float64)
+
+
+def berrut_weights(
+    at: Float64[np.ndarray, " p"], nodes: Float64[np.ndarray, " m"]
+) -> Float64[np.ndarray, "p m"]:
+    """Weights of Berrut's first interpolant: row p gives its value at a point from the m samples.
+
+    w_j(z) = ((-1)^j / (z - node_j)) / sum_m ((-1)^m / (z - node_m)), the nodes in order of
+    position. At a node it is that node's sample itself. Rows sum to 1. Signs alternate over the
+    nodes given: over a subset's original indices there would be poles.
+
+    Args:
+        at: any points.
+        nodes: at least one, distinct, ascending or descending.
+    """
+    distance = at[:, None] - nodes[None, :]
+    same = np.abs(distance) < SAME
+    terms = (-1.0) ** np.arange(len(nodes)) / np.where(same, 1.0, distance)
+    hit = same.any(axis=1)
+    terms[hit] = same[hit]  # before the division: the sum of their terms may be 0
+    return np.asarray(terms / terms.sum(axis=1, keepdims=True), np.float64)
+
+
+def noise_gain(decoder: Matrix) -> Float64[np.ndarray, " k"]:
+    """By how much each answer amplifies noise of the results: the 2-norms of the decoder's rows.
+
+    Independent noise of one size at every responder comes out so many times as large; 1 is a copy.
+    A row of NaN, an answer that is not decoded, gives inf.
+    """
+    gain = np.linalg.norm(decoder, axis=1)
+    return np.asarray(np.where(np.isnan(gain), np.inf, gain), np.float64)

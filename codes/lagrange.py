@@ -10,10 +10,9 @@ from jaxtyping import Float64
 
 from codes.base import MOST_SLOTS, Matrix, Vector, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
-from codes.interpolation import CURVES, Circle, Curve, decoding_matrix, encoding_matrix
+from codes.interpolation import CURVES, SAME, Circle, Curve, decoding_matrix, encoding_matrix
 from codes.linear import RESIDUAL_LIMIT, LinearCode
 from codes.locating import LocatesErrors, TooManyErrors, misfits
-from codes.points import SAME
 
 MOST_DEGREE = 16
 CIRCLE = Circle()
@@ -52,7 +51,7 @@ class Lagrange(LocatesErrors, LinearCode):
         k: queries in a group, 1 to 256.
         n: slots, R to 256.
         degree: of the program, 1 to 16.
-        points: "circle", "first" or "second" (see `codes.interpolation`).
+        points: "circle", "first", "second" or "open" (see `codes.interpolation`).
         homogeneous: whether the program has terms of degree d, d - 2, d - 4, ... only: no bias
             where d is odd, no linear part where it is even. Then the circle needs no further point.
         pads: T, random pads in a group, 0 to 256 - k. With pads no slot point may be a query's or

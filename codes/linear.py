@@ -20,6 +20,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from codes.base import BASE, Code, Matrix, Vector, remember
+from codes.interpolation import noise_gain
 
 RESIDUAL_LIMIT = 1e-6  # |D G - I| beyond it is no decoder: float64 has lost 10 of its 16 digits
 HALF = (torch.float16, torch.bfloat16)
@@ -120,9 +121,7 @@ class LinearDecoding(Code):
         return tuple(map(tuple, own))
 
     def _gain(self, slots: tuple[int, ...]) -> Vector:
-        gain: Vector = np.linalg.norm(self._solution(slots), axis=1)
-        gain[np.isnan(gain)] = np.inf
-        return gain
+        return noise_gain(self._solution(slots))
 
     def _decode(
         self, results: Sequence[Tensor], slots: tuple[int, ...], answers: tuple[int, ...]

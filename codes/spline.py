@@ -10,8 +10,8 @@ from jaxtyping import Float64
 
 from codes.base import Matrix, Vector, check_size
 from codes.exact_case import ExactCase
+from codes.interpolation import SAME, first, second
 from codes.linear import LinearCode
-from codes.points import SAME, first, second
 
 
 def spline_weights(

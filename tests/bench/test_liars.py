@@ -8,7 +8,7 @@ import codes
 from bench import liars
 from bench.rational import rational_suspects
 from codes.calibrated import Calibrated, measure_moments
-from codes.points import first
+from codes.interpolation import first
 
 
 def rational(points: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ from scipy.interpolate import CubicSpline, make_smoothing_spline
 
 import codes
 from codes.base import NotRecoverable
-from codes.berrut import Berrut, berrut_weights
+from codes.berrut import Berrut
+from codes.interpolation import POINTS, berrut_weights
 from codes.linear import LinearCode
 from codes.parity import Parity
-from codes.points import POINTS
 from codes.replication import Replication
 from codes.spline import Spline, spline_weights
 
