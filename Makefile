@@ -51,6 +51,10 @@ checkpoints: setup  ## train again what is shipped in models/shipped: half an ho
 	  kofn train parity $(SHIPPED) --k $$k --encoder mosaic $$base || exit 1; done; done
 	kofn train learned $(SHIPPED) --k 2 $(DIGITS)
 	kofn train learned $(SHIPPED) --k 4 $(DIGITS)
+	kofn train lagrange $(SHIPPED) --base digits-lenet --n 5,6,8,10 --epochs 1000 \
+	  --set batch_size=64 --set patience=1000 --set turned=0.25
+	kofn train lagrange $(SHIPPED) --base fashion-mnist-lenet --n 5,6,8 --epochs 16 \
+	  --set turned=0.25 --set shift_pixels=1 --set flip=true
 
 bench: setup
 	python -m bench overhead

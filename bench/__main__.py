@@ -263,5 +263,29 @@ def liars(
     print_table("One liar in every batch", TITLES, map(cells, rows))
 
 
+@app.command()
+def coding(
+    classes: Annotated[int, typer.Option(min=1, help="Entries of an answer.")] = 1000,
+    groups: Annotated[int, typer.Option(min=1, help="Coding groups in a batch.")] = 32,
+    save: Save = False,
+    as_json: Json = False,
+) -> None:
+    """What decoding takes, and what a set of responders costs that was not met before."""
+    import torch
+
+    from bench.coding import TITLES, cells, measure, settings
+
+    torch.set_num_threads(1)
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    command = f"python -m bench coding --classes {classes} --groups {groups}"
+    rows = [{**measure(one), "run": run, "command": command} for one in settings(classes, groups)]
+    if save:
+        Console(stderr=True).print(f"appended to {records.append('coding', rows)}")
+    if as_json:
+        print(json.dumps(rows))
+        return
+    print_table("Arithmetic of codes, medians on one thread", TITLES, map(cells, rows))
+
+
 if __name__ == "__main__":
     app()
