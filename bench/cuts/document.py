@@ -21,7 +21,7 @@ def cuts_table() -> str:
 def draw(path: Path) -> Path:
     """Draw accuracy over the share of the stem, a panel a model, as PNG; gives the file."""
     models = list(dict.fromkeys(record["model"] for record in _found()))
-    figure = Figure(figsize=(4.1 * len(models), 3.6), layout="constrained", dpi=80)
+    figure = Figure(figsize=(max(4.1 * len(models), 8.2), 3.8), layout="constrained", dpi=80)
     for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
         found = cuts_of(model)
         shares = [one.stem_cost for one in found]
@@ -43,7 +43,8 @@ def draw(path: Path) -> Path:
         axes.grid(visible=True, alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("accuracy, % of all queries")
-    figure.axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    handles = figure.axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.savefig(path)
     return path
 

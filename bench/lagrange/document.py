@@ -14,11 +14,13 @@ from bench.lagrange.figures import against_answers
 from bench.lagrange.plan import Description
 from bench.lagrange.table import (
     COST_TITLES,
+    STANDING_TITLES,
     STOP_TITLES,
     TITLES,
     cells,
     cost_cells,
     newest,
+    standing_cells,
     stop_cells,
 )
 from bench.readme import generated_by, markdown
@@ -42,6 +44,11 @@ def described() -> Description:
 def accuracy_table(model: str) -> str:
     """Every cell of a model, all systems beside each other."""
     return _block(TITLES, cells, _of(model))
+
+
+def standing_table() -> str:
+    """In how many cells the split network is above each baseline."""
+    return _block(STANDING_TITLES, standing_cells, _found())
 
 
 def stop_table() -> str:

@@ -44,7 +44,7 @@ def against_answers(path: Path, found: Iterable[Record], title: str) -> None:
         if record["lost"] is not None:
             panels.setdefault((record["k"], record["n"]), []).append(record)
     ks = sorted({k for k, _ in panels})
-    figure = Figure(figsize=(3.1 * MOST_COLUMNS, 3.0 * len(ks) + 0.7), layout="constrained", dpi=80)
+    figure = Figure(figsize=(3.1 * MOST_COLUMNS, 3.0 * len(ks) + 0.7), layout="constrained", dpi=70)
     grid = figure.subplots(len(ks), MOST_COLUMNS, squeeze=False)
     handles: list[Any] = []
     for row, k in zip(grid, ks, strict=True):

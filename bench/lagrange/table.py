@@ -30,6 +30,7 @@ COST_TITLES = (
     "model", "k", "cut", "base", "stem / base", "worker / base", "the same, worker-heavy",
     "mix / image", "bytes a query, n", "the same, worker-heavy", "backup / base", "training, s",
 )  # fmt: skip
+STANDING_TITLES = ("model", "k", "cells with losses", *(f"above {name}" for name in BASELINES))
 ABSENT = "–"
 
 
@@ -117,6 +118,31 @@ def cost_cells(found: Iterable[Record]) -> list[tuple[str, ...]]:
     """What each training costs to serve, for n = k + 1; under `COST_TITLES`."""
     rows = [record for record in found if record["lost"] == 1 and record["n"] == record["k"] + 1]
     return [_costs(record) for record in rows]
+
+
+def standing_cells(found: Iterable[Record]) -> list[tuple[str, ...]]:
+    """In how many cells with losses the mean is above each baseline's, and by how many points on
+    average; under `STANDING_TITLES`."""
+    lossy: dict[tuple[str, int], list[Record]] = {}
+    for record in found:
+        if record["lost"]:
+            lossy.setdefault((record["model"], record["k"]), []).append(record)
+    return [
+        (model, str(k), str(len(rows)), *(_above(rows, name) for name in BASELINES))
+        for (model, k), rows in lossy.items()
+    ]
+
+
+def _above(rows: Sequence[Record], name: str) -> str:
+    over = [
+        record["overall"] - record["baselines"][name]["overall"]
+        for record in rows
+        if name in record["baselines"]
+    ]
+    if not over:
+        return ABSENT
+    above = sum(points > 0 for points in over)
+    return f"{above} of {len(over)} ({100 * sum(over) / len(over):+.1f})"
 
 
 def _costs(record: Record) -> tuple[str, ...]:

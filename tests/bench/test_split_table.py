@@ -24,12 +24,14 @@ from bench.lagrange.plan import (
 )
 from bench.lagrange.table import (
     BASELINES,
+    STANDING_TITLES,
     STOP_TITLES,
     TITLES,
     SplitTable,
     cells,
     cost_cells,
     newest,
+    standing_cells,
     stop_cells,
 )
 from bench.tabling import open_table
@@ -122,6 +124,17 @@ def test_cells_are_the_records(found: list[dict[str, Any]]) -> None:
     assert [line[2] for line in stops] == ["3", "5"]
     assert len(stops[0]) == len(STOP_TITLES)
     assert len(cost_cells(newest(found))) == 1
+
+
+def test_where_it_stands_is_counted(found: list[dict[str, Any]]) -> None:
+    whole = [{**one, "overall": 1.0} for one in newest(found)]
+    (line,) = standing_cells(whole)
+    assert len(line) == len(STANDING_TITLES)
+    assert line[:3] == ("digits-mlp", "2", "6")  # 2 of n = 3, and 4 of n = 5
+    lossy = [one["baselines"]["uncoded"]["overall"] for one in whole if one["lost"]]
+    points = 100 * (1 - sum(lossy) / len(lossy))
+    assert line[STANDING_TITLES.index("above uncoded")] == f"6 of 6 ({points:+.1f})"
+    assert line[STANDING_TITLES.index("above parity")].startswith("2 of 2")
 
 
 def test_the_newest_record_of_a_cell_counts(found: list[dict[str, Any]]) -> None:
