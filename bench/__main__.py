@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import records
+from bench.aicc import aicc
 from bench.records import provenance
 from kofn.cli.output import print_table
 
@@ -230,6 +231,9 @@ def live_accuracy(
         print(json.dumps(rows))
         return
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
+
+
+app.command()(aicc)
 
 
 if __name__ == "__main__":
