@@ -38,10 +38,13 @@ from training.measure import Module
 
 K, SLOTS = 4, (5, 8)
 TABLE = "aicc"
+DRAWN = (
+    "replication", "Berrut", "Berrut, calibrated", "exact, degree 1", "trained, R = 4",
+    "trained, R = 6", "trained, R = 8", "trained, R = 4, calibrated",
+)  # fmt: skip
 COMMAND = f"python -m bench {TABLE}"
 PLOT = Path(__file__).resolve().parents[1] / "docs" / "aicc.png"
-SHOWN = (2, 4, 5, 6, 8)  # numbers of responders in the table
-TITLES = ("function", "system", "slot's time", *(f"{m} answers" for m in SHOWN))
+SHOWN = {5: (1, 2, 3, 4, 5), 8: (2, 4, 5, 6, 8)}  # numbers of responders in the tables, by n
 
 
 def measure(
@@ -182,27 +185,29 @@ def aicc(
 
 
 def newest() -> list[dict[str, Any]]:
-    """The last record of each function, size and system, in the order of the first."""
+    """The last record of each function, size, n and system, in the order of the first."""
     last: dict[tuple[object, ...], dict[str, Any]] = {}
     for record in records.read(TABLE):
-        last[record["function"], record["size"], record["system"]] = record
+        last[record["function"], record["size"], record["n"], record["system"]] = record
     return list(last.values())
 
 
-def table(size: int) -> str:
-    """The newest records for matrices of a size, in Markdown: mean over all sets of responders,
-    and the worst set."""
-    found = [record for record in newest() if record["size"] == size]
+def table(size: int, n: int) -> str:
+    """The newest records for matrices of a size and n slots, in Markdown: mean over all sets of
+    responders, and the worst set."""
+    found = [record for record in newest() if (record["size"], record["n"]) == (size, n)]
+    if not found:
+        return f"Not measured yet: `{COMMAND}`.\n"
     rows = []
     for function in FUNCTIONS:
         for record in (record for record in found if record["function"] == function):
             errors = {error["answers"]: error for error in record["errors"]}
-            cost = record.get("time_cost", 1.0)
-            cells = [f"{errors[m]['mean']:.3f} ({errors[m]['worst']:.2f})" for m in SHOWN]
-            rows.append((function, record["system"], f"{cost:.1f}", *cells))
+            cells = [f"{errors[m]['mean']:.3f} ({errors[m]['worst']:.2f})" for m in SHOWN[n]]
+            rows.append((function, record["system"], f"{record.get('time_cost', 1):.1f}", *cells))
+    titles = ("function", "system", "slot's time", *(f"{m} of {n}" for m in SHOWN[n]))
     last = max(found, key=lambda record: str(record["run"]))
     made = f"`{COMMAND}`, commit {last['commit']}, {last['run'][:10]}, {last['machine']}."
-    return markdown(TITLES, rows) + f"\n{made}\n"
+    return markdown(titles, rows) + f"\n{made}\n"
 
 
 def draw() -> None:
@@ -211,7 +216,8 @@ def draw() -> None:
         f"{function}, {size}x{size}": {
             record["system"]: record["errors"]
             for record in newest()
-            if (record["function"], record["size"]) == (function, size)
+            if (record["function"], record["size"], record["n"]) == (function, size, max(SLOTS))
+            and record["system"] in DRAWN
         }
         for size in SIZES
         for function in FUNCTIONS
