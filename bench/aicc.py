@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 from torch import Tensor
@@ -62,7 +63,10 @@ def measure(
     validation, test = data.load(target.name, "validation"), data.load(target.name, "test")
     assert test.targets is not None
     raw = test.targets * target.units[1] + target.mean
-    spread = float(raw.var(0, correction=0).sum() / raw.square().sum(1).mean())
+    facts = {
+        "spread": float(raw.var(0, correction=0).sum() / raw.square().sum(1).mean()),
+        "linear": _linear_share(test.images, test.targets),
+    }
     networks = {threshold: _trained(target, threshold, store, seed) for threshold in thresholds}
 
     def error(code: Code) -> float:
@@ -80,7 +84,7 @@ def measure(
                 "size": target.size,
                 "k": K,
                 "n": code.n,
-                "spread": spread,
+                **facts,
                 "system": system,
                 "errors": [
                     {"answers": size, "mean": round(mean, 5), "worst": round(worst, 5)}
@@ -113,6 +117,14 @@ def measure(
             yield {**told(name, code, modules), **more}
             best = _calibrated(code, modules, validation)
             yield {**told(f"{name}, calibrated", best, modules), **more}
+
+
+def _linear_share(images: Tensor, targets: Tensor) -> float:
+    """How much of the variance a linear function of the matrix explains."""
+    rows = torch.cat([images.flatten(1), torch.ones(len(images), 1)], 1).double()
+    residual = targets.double() - rows @ (torch.linalg.pinv(rows) @ targets.double())
+    variance = targets.double().var(0, correction=0).sum()
+    return 1 - float(residual.square().sum(1).mean() / variance)
 
 
 def _calibrated(code: Code, modules: Mapping[str, Module], validation: DataSet) -> Code:
@@ -182,6 +194,8 @@ def aicc(
                 if save:
                     whole = {"table": TABLE, **record, **records.provenance()}
                     records.append(TABLE, [{**whole, "run": run, "command": COMMAND}])
+    if save:
+        draw()
 
 
 def newest() -> list[dict[str, Any]]:
@@ -208,6 +222,17 @@ def table(size: int, n: int) -> str:
     last = max(found, key=lambda record: str(record["run"]))
     made = f"`{COMMAND}`, commit {last['commit']}, {last['run'][:10]}, {last['machine']}."
     return markdown(titles, rows) + f"\n{made}\n"
+
+
+def functions_table() -> str:
+    """What kind of functions these are, in Markdown."""
+    found = {(record["function"], record["size"]): record for record in newest()}
+    rows = [
+        (function, size, f"{record['spread']:.2f}", f"{record['linear']:.2f}")
+        for (function, size), record in found.items()
+    ]
+    titles = ("function", "d", "variance / mean square", "linear share of the variance")
+    return markdown(titles, rows)
 
 
 def draw() -> None:

@@ -31,6 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     assert card["time_cost"] > 0
     assert store.names() == (MODEL,)
     assert store.codes.names() == (f"{MODEL}.split-lagrange-k2",)
+    assert [*store.codes.card(store.codes.names()[0]).errors] == [1, 2, 3, 4]
     return store
 
 
