@@ -26,7 +26,7 @@ check: setup  ## format, lint, types, arrows, generated files
 	mypy
 	lint-imports
 	python protos/generate.py --check
-	cog --check README.md docs/learned-codes.md docs/liars.md docs/split-lagrange.md
+	cog --check README.md docs/learned-codes.md docs/liars.md docs/split-lagrange.md docs/aicc.md
 
 format: setup
 	ruff format .

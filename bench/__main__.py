@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import records
+from bench.aicc import aicc
+from bench.code_commands import coding, frontier, liars
 from bench.records import provenance
 from kofn.cli.output import print_table
 
@@ -228,63 +230,8 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-@app.command()
-def liars(
-    workers: Annotated[str, typer.Option(help="Numbers of workers, comma-separated.")] = "17,12",
-    groups: Annotated[str, typer.Option(help="Groups judged together.")] = "1,4,16",
-    batches: Annotated[int, typer.Option(min=20, help="Of each row.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of groups, liars and lies.")] = 0,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="For the models, trained at need; default: beside the user's own."),
-    ] = None,
-    save: Save = False,
-    as_json: Json = False,
-) -> None:
-    """Which share of liars is found, and what a liar costs in accuracy."""
-    import torch
-
-    from bench.liars import TITLES, cells, measure_all
-    from models.store import Store
-
-    torch.set_num_threads(1)
-    kept = Store(store or Store().root / ".bench")
-    counts = [int(n) for n in workers.split(",")], [int(g) for g in groups.split(",")]
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench liars --workers {workers} --groups {groups} --batches {batches}"
-    console = Console(stderr=True, highlight=False)
-    found = track(measure_all(kept, *counts, batches, seed), "measuring", console=console)
-    rows = [{**row, "run": run, "command": command} for row in found]
-    if save:
-        console.print(f"appended to {records.append('liars', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table("One liar in every batch", TITLES, map(cells, rows))
-
-
-@app.command()
-def coding(
-    classes: Annotated[int, typer.Option(min=1, help="Entries of an answer.")] = 1000,
-    groups: Annotated[int, typer.Option(min=1, help="Coding groups in a batch.")] = 32,
-    save: Save = False,
-    as_json: Json = False,
-) -> None:
-    """What decoding takes, and what a set of responders costs that was not met before."""
-    import torch
-
-    from bench.coding import TITLES, cells, measure, settings
-
-    torch.set_num_threads(1)
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench coding --classes {classes} --groups {groups}"
-    rows = [{**measure(one), "run": run, "command": command} for one in settings(classes, groups)]
-    if save:
-        Console(stderr=True).print(f"appended to {records.append('coding', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table("Arithmetic of codes, medians on one thread", TITLES, map(cells, rows))
+for command in (aicc, coding, frontier, liars):
+    app.command()(command)
 
 
 if __name__ == "__main__":

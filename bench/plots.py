@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
-COLOURS = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+COLOURS = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#999999")
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
+FLOOR, CEILING = 0.01, 3.0  # of errors that are drawn
 
 
 def latency_cdf(
@@ -53,4 +54,43 @@ def latency_cdf(
     figure.suptitle(title, fontweight="bold")
     if subtitle:
         whole.set_title(subtitle, loc="left", fontsize=9, color="0.35")
+    figure.savefig(path)
+
+
+def errors_by_answers(
+    path: Path, panels: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+) -> None:
+    """Draw errors against the number of answers, two rows of panels, as PNG.
+
+    Args:
+        path: where to.
+        panels: by title, by system, entries with answers, mean and worst (over sets of responders).
+    """
+    figure = Figure(figsize=(13, 7), layout="constrained", dpi=130)
+    grid = figure.subplots(2, -(-len(panels) // 2), sharex=True, sharey=True, squeeze=False)
+    for axes, (title, systems) in zip(grid.flat, panels.items(), strict=False):
+        for place, (name, errors) in enumerate(systems.items()):
+            is_trained = name.startswith("trained")
+            axes.plot(
+                [error["answers"] for error in errors],
+                [max(error["mean"], FLOOR) for error in errors],
+                color=COLOURS[place % len(COLOURS)],
+                label=name,
+                linewidth=2 if is_trained else 1.3,
+                linestyle="-" if is_trained else "--",
+                marker="o" if is_trained else None,
+                markersize=4,
+            )
+        axes.axhline(1, color="0.6", linewidth=0.8, linestyle=":")
+        axes.set_title(title, fontsize=10)
+        axes.set_yscale("log")
+        axes.set_ylim(FLOOR, CEILING)
+        axes.grid(visible=True, which="both", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("answers")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("error, share of the variance")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path)

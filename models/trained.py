@@ -38,6 +38,9 @@ class CodeCard:
         recipe: the settings of the training.
         cost: multiply-adds of an extra slot for one group, as a share of a base slot's.
         stem_cost: the same of the stem for one query, where queries go through one first.
+        errors: by number of responders, the squared error of all answers as a share of their
+            variance, mean over sets of responders; for models whose answers are no classes.
+        time_cost: time of such a slot for one group as a share of a base slot's, measured.
         payload: numbers that such a slot is sent for a group, over those of a query.
         seed, versions, device, wall_time_s: of the run.
     """
@@ -54,6 +57,8 @@ class CodeCard:
     cost: float | None = None
     stem_cost: float | None = None
     payload: float | None = None
+    errors: dict[int, float] = field(default_factory=dict)
+    time_cost: float | None = None
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""

@@ -1,6 +1,6 @@
 """`kofn infer`: submit images to a running cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,8 @@ from kofn.wire.errors import InvalidArgument
 
 PICTURES = (".png", ".jpg", ".jpeg")
 MOST_LISTED = 20  # answers told one by one
+
+Told = Callable[[Any], dict[str, Any]]  # of an answer's numbers, what a person wants to know
 
 
 def infer(  # noqa: PLR0913 - each flag is an argument to typer
@@ -47,14 +49,14 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
     master: Master = DEFAULT_MASTER,
     as_json: Json = False,
 ) -> None:
-    """Submit image batches; tell classes, where answers came from, accuracy and latency."""
+    """Submit image batches; tell answers, where they came from, how right they are, and latency."""
     dials = {"recovery_threshold": recovery_threshold, "gain_limit": gain_limit}
     asked = {name: str(value) for name, value in dials.items() if value is not None}
     with kofn.Client(master, timeout_s=timeout_ms / 1e3) as client:
         name = model or _only_model(client)
         shape = [int(size) for size in client.metadata(name).inputs[0].shape[1:]]
-        images, labels, names = _images(sources, split, shape, resize)
-        images, labels = images[:count], labels[:count]
+        images, truth, names = _images(sources, split, shape, resize)
+        images, truth = images[:count], truth[:count]
         parts, latencies = _ask(
             client, name, images, batch, concurrency,
             timeout_s=timeout_ms / 1e3, allow_partial=allow_partial, wait=wait, parameters=asked,
@@ -63,18 +65,17 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
     answers = kofn.Answers.joined(parts)
     if out is not None:
         np.save(out, answers.outputs)
-    summary = _summary(answers, labels, latencies)
+    summary = _summary(answers, truth, latencies)
+    told = _class(classes) if truth.ndim == 1 else _numbers
+    listed = _listed(answers, told, names)
     if as_json:
-        print_json({"model": name, **summary, "answers": _listed(answers, classes, names)})
+        print_json({"model": name, **summary, "answers": listed})
         return
     if len(answers) <= MOST_LISTED:
         print_table(
             f"Answers of {name}",
-            ("image", "class", "source", "expected error"),
-            [
-                (row["image"], row["class"], row["source"], row["expected_error"])
-                for row in _listed(answers, classes, names)
-            ],
+            ("image", "class" if truth.ndim == 1 else "answer", "source", "expected error"),
+            [tuple(row.values()) for row in listed],
         )
     print_table(f"{len(answers)} images to {name}", ("what", "value"), summary.items())
 
@@ -89,7 +90,8 @@ def _only_model(client: kofn.Client) -> str:
 def _images(
     sources: Sequence[str], split: str, shape: Sequence[int], resize: bool
 ) -> tuple[Any, Any, list[str]]:
-    """Images [rows, *shape], labels (none: empty) and what to call each."""
+    """Images [rows, *shape], labels [rows] (none: empty) or targets [rows, entries], and what to
+    call each."""
     from models import data
     from models.data import load_images
 
@@ -108,7 +110,8 @@ def _images(
         raise InvalidArgument(f"--split must be train or test, not {split!r}.")
     dataset = data.load(sources[0], split)  # type: ignore[arg-type] # checked above
     names = [f"{split} {row}" for row in range(len(dataset.images))]
-    return dataset.images.numpy(), dataset.labels.numpy(), names
+    truth = dataset.labels if dataset.targets is None else dataset.targets
+    return dataset.images.numpy(), truth.numpy(), names
 
 
 def _ask(
@@ -138,16 +141,28 @@ def _classes(client: kofn.Client, model: str) -> list[str]:
     return told.split(",") if told else []
 
 
-def _listed(answers: kofn.Answers, classes: list[str], names: list[str]) -> list[dict[str, Any]]:
+def _class(classes: list[str]) -> Told:
+    def told(output: Any) -> dict[str, Any]:
+        top = int(output.argmax())
+        return {"class": classes[top] if top < len(classes) else top}
+
+    return told
+
+
+def _numbers(output: Any) -> dict[str, Any]:
+    return {"answer": [round(float(number), 4) for number in output.flat]}
+
+
+def _listed(answers: kofn.Answers, told: Told, names: list[str]) -> list[dict[str, Any]]:
     rows = []
     for row, output in enumerate(answers.outputs):
         source = kofn.Source(int(answers.source[row]))
-        top = "" if source is kofn.Source.MISSING else int(output.argmax())
         error = float(answers.expected_error[row])
+        answer = told(output)
         rows.append(
             {
                 "image": names[row],
-                "class": classes[top] if isinstance(top, int) and top < len(classes) else top,
+                **(dict.fromkeys(answer, "") if source is kofn.Source.MISSING else answer),
                 "source": source.name.lower(),
                 "expected_error": None if np.isnan(error) else round(error, 4),
             }
@@ -155,14 +170,31 @@ def _listed(answers: kofn.Answers, classes: list[str], names: list[str]) -> list
     return rows
 
 
-def _summary(answers: kofn.Answers, labels: Any, latencies: list[float]) -> dict[str, Any]:
+def _summary(answers: kofn.Answers, truth: Any, latencies: list[float]) -> dict[str, Any]:
     counts = {source.name.lower(): int((answers.source == source).sum()) for source in kofn.Source}
     p50, p99 = (1e3 * float(np.quantile(latencies, q)) for q in (0.5, 0.99))
     summary: dict[str, Any] = {**counts}
-    if len(labels):
-        right = (answers.outputs.argmax(1) == labels) & ~answers.missing
+    decoded = answers.source == kofn.Source.DECODED
+    if truth.ndim == 2:
+        summary |= _errors(answers, truth, decoded)
+    elif len(truth):
+        right = (answers.outputs.argmax(1) == truth) & ~answers.missing
         summary["accuracy"] = round(float(right.mean()), 4)
-        decoded = answers.source == kofn.Source.DECODED
         if decoded.any():
             summary["accuracy of decoded"] = round(float(right[decoded].mean()), 4)
     return {**summary, "request p50 ms": round(p50, 1), "request p99 ms": round(p99, 1)}
+
+
+def _errors(answers: kofn.Answers, truth: Any, decoded: Any) -> dict[str, float]:
+    """Squared errors as shares of the variance of the right answers; a missing answer counts as
+    their mean."""
+    mean = truth.mean(0)
+    given = np.where(answers.missing[:, None], mean, answers.outputs)
+    errors = ((given - truth) ** 2).sum(1) / ((truth - mean) ** 2).sum(1).mean()
+    found = {"error": round(float(errors.mean()), 4)}
+    if decoded.any():
+        expected = answers.expected_error[decoded]
+        found["error of decoded"] = round(float(errors[decoded].mean()), 4)
+        if not np.isnan(expected).all():
+            found["expected error of decoded"] = round(float(np.nanmean(expected)), 4)
+    return found

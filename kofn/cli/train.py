@@ -6,6 +6,7 @@ import typer
 
 from kofn.cli import train_codes
 from kofn.cli.output import Json, StoreFolder, parameters, print_json
+from kofn.cli.train_aicc import aicc
 from kofn.cli.trainings import (
     Device,
     Epochs,
@@ -89,5 +90,6 @@ for command in (
     train_codes.student,
     train_codes.assisted,
     train_codes.lagrange,
+    aicc,
 ):
     app.command()(command)

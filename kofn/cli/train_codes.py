@@ -238,7 +238,7 @@ def lagrange(  # noqa: PLR0913 - each flag is an argument to typer
     as_json: Json = False,
 ) -> None:
     """Train a split Lagrange network: a stem for each query, and a trunk that works on mixes."""
-    slots = _numbers(n) or sorted({k + 1, k + max(2, k // 2), 2 * k})
+    slots = whole_numbers(n) or sorted({k + 1, k + max(2, k // 2), 2 * k})
     if min(slots) < k:
         raise typer.BadParameter(f"must be k = {k} or more, not {min(slots)}.", param_hint="--n")
     _train_code(
@@ -270,7 +270,8 @@ def _usual_cut(base: str, device: str, store: Path | None) -> str:
     return known[min(1, len(known) - 1)]
 
 
-def _numbers(text: str | None) -> list[int]:
+def whole_numbers(text: str | None) -> list[int]:
+    """What `--n` lists, in order; none where it is not given."""
     try:
         return sorted({int(part) for part in text.split(",")}) if text else []
     except ValueError:

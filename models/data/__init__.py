@@ -20,6 +20,8 @@ from models.data.dataset import (
 )
 from models.data.files import folder, idx_pair, load_images, npz
 from models.data.known import KNOWN, cache_folder
+from models.data.wishart import matrices
+from models.functions import TARGETS
 
 __all__ = [
     "KNOWN",
@@ -32,16 +34,20 @@ __all__ = [
     "load_images",
 ]
 
-ACCEPTED = f"{', '.join(KNOWN)}, idx:IMAGES,LABELS, a .npz file, or a folder of images"
+ACCEPTED = (
+    f"{', '.join(KNOWN)}, wishart-SIZE-FUNCTION, idx:IMAGES,LABELS, a .npz file, or a folder of "
+    f"images"
+)
 
 
 def load(name: str, split: Split = "train", root: Path | None = None) -> DataSet:
     """Load one split of a data set.
 
     Args:
-        name: digits, mnist, fashion-mnist, cifar10; "idx:IMAGES,LABELS" (two files); a path to a
-            .npz file with arrays images/x and labels/y; or a folder of PNG or JPEG files, one
-            subfolder a class or all in one.
+        name: digits, mnist, fashion-mnist, cifar10; wishart-4-determinant and the like, matrices
+            with the values of a function (`models.functions`); "idx:IMAGES,LABELS" (two files); a
+            path to a .npz file with arrays images/x and labels/y; or a folder of PNG or JPEG files,
+            one subfolder a class or all in one.
         split: "train", "test" or "all"; or of "train" a fixed tenth of each class, "validation",
             and the rest, "learning". A user's own files come in one piece: a fixed fifth of each
             class is "test".
@@ -61,6 +67,8 @@ def load(name: str, split: Split = "train", root: Path | None = None) -> DataSet
         if root is None and os.environ.get("KOFN_DATA"):
             root = Path(os.environ["KOFN_DATA"])
         return KNOWN[name](split, root)
+    if name in TARGETS:
+        return matrices(TARGETS[name], split)
     return divided(_own(name), split)
 
 
@@ -75,6 +83,6 @@ def _own(name: str) -> DataSet:
         return npz(name, path)
     if path.is_dir():
         return folder(name, path)
-    nearest = get_close_matches(name, KNOWN, n=1)
+    nearest = get_close_matches(name, [*KNOWN, *TARGETS], n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     raise DataError(f"Unknown data set {name!r}.{hint} Accepted: {ACCEPTED}.")

@@ -32,9 +32,11 @@ class DataSet:
         name: what `load` was asked for.
         title: as tables and cards call it.
         note: what a reader of results must know about these very files; empty for the original.
-        images: float32 [m, c, h, w] in 0..1.
+        images: float32 [m, c, h, w].
         labels: int64 [m], 0 <= label < len(classes); [0] where the images have no labels.
         classes: names of the classes, in the order of the labels.
+        targets: float32 [m, entries], the right answers where these are no classes; None elsewhere,
+            and then images are in 0..1.
     """
 
     name: str
@@ -43,6 +45,7 @@ class DataSet:
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -53,6 +56,8 @@ class DataSet:
             )
         if self.labels.ndim != 1 or self.labels.dtype != torch.int64:
             raise DataError(f"{self.name}: labels must be int64 [m], not {self.labels.dtype}.")
+        if self.targets is not None and len(self.targets) != count:
+            raise DataError(f"{self.name}: {count} images, and {len(self.targets)} targets.")
         if self.is_labelled and len(self.labels) != count:
             raise DataError(f"{self.name}: {count} images, and {len(self.labels)} labels.")
         if self.is_labelled:
@@ -78,7 +83,8 @@ class DataSet:
     def take(self, chosen: Tensor) -> "DataSet":
         """The same data set with only the images at these positions, in this order."""
         labels = self.labels[chosen] if self.is_labelled else self.labels
-        return replace(self, images=self.images[chosen], labels=labels)
+        targets = None if self.targets is None else self.targets[chosen]
+        return replace(self, images=self.images[chosen], labels=labels, targets=targets)
 
 
 def scaled(pixels: npt.NDArray[np.uint8]) -> Tensor:
