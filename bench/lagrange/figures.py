@@ -64,7 +64,7 @@ def against_answers(path: Path, found: Iterable[Record], title: str) -> None:
 
 def _panel(axes: Axes, found: list[Record]) -> list[Any]:
     handles = []
-    for colour, (name, part) in zip(COLOURS, SYSTEMS.items(), strict=True):
+    for colour, (name, part) in zip(COLOURS, SYSTEMS.items(), strict=False):
         points = [(record["answers"], of) for record in found if (of := part(record))]
         at = [answers for answers, _ in points]
         width, order = (2.4, 3) if name == "split Lagrange" else (1.3, 2)
