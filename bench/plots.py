@@ -92,5 +92,5 @@ def errors_by_answers(
     for axes in grid[:, 0]:
         axes.set_ylabel("error, share of the variance")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)

@@ -39,7 +39,8 @@ class CodeCard:
         cost: multiply-adds of an extra slot for one group, as a share of a base slot's.
         stem_cost: the same of the stem for one query, where queries go through one first.
         errors: by number of responders, the squared error of all answers as a share of their
-            variance, mean over sets of responders; for models whose answers are no classes.
+            variance, mean over sets of responders, with the calibrated decoder; for models whose
+            answers are no classes.
         time_cost: time of such a slot for one group as a share of a base slot's, measured.
         payload: numbers that such a slot is sent for a group, over those of a query.
         seed, versions, device, wall_time_s: of the run.

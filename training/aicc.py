@@ -9,6 +9,7 @@ Source: design of this project, after [agrawal2022], whose networks could not be
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from codes.base import BASE, check_size
+from codes.calibrated import Calibrated, measure_moments
 from codes.split_lagrange import TRUNK, SplitLagrange
 from models import data
 from models.cards import Card
@@ -29,7 +31,7 @@ from training.codes import TrainedCode
 from training.errors import Answered, answered, errors_by_size, time_ratio
 from training.lagrange import NOISES
 from training.loop import Progress, fit, on_threads, seeded
-from training.measure import Module
+from training.measure import Module, answers_of
 from training.recipe import FLOAT32, Recipe
 from training.run import Run
 
@@ -189,7 +191,11 @@ def train_aicc(
         )
         code = replace(code, noise=_least_noise(variants, asked()))
         test = data.load(target.name, "test")
-        found = errors_by_size(code, *answered(code, modules, test, device))
+        by_role = {
+            role: partial(answers_of, module, device=device) for role, module in modules.items()
+        }
+        served = Calibrated(code, measure_moments(code, by_role, validation.images))
+        found = errors_by_size(served, *answered(served, modules, test, device))
         archive, base = function_model(target)
         program = export_program(trunk, test.images[:1])
         ratio = time_ratio(load_program(program), load_program(archive), test.images)

@@ -117,6 +117,8 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             given["spares"], slots = slots, 2 * slots  # a fresh angle for every late one
         if code == SPLIT and wait == "first" and (gain_limit, recovery_threshold) == (None, None):
             gain_limit = USUAL_GAIN
+        if calibrated is None and code == SPLIT and _is_function(model):
+            calibrated = True  # its mixes are of unlike worth: one noise for all of them misleads
         coding = _code(code, k, slots, given, calibrated, liars)
         trained = checkpoint or _trained_code(model, coding, store)
         policy = {
@@ -212,6 +214,12 @@ def provide_model(model: str, folder: Path | None) -> None:
     from kofn.cli.trainings import train_showing_progress
 
     train_showing_progress(dataset, network, store=store)
+
+
+def _is_function(model: str) -> bool:
+    from models.functions import TARGETS
+
+    return model in TARGETS
 
 
 def _number_or_any(text: str | None) -> int | str | None:

@@ -52,7 +52,7 @@ def test_it_is_answered_past_a_straggler(store: Store, tmp_path: Path) -> None:
     assert found["decoded"] == 400
     assert found["missing"] == 0
     assert found["error"] < 0.6  # of two responders at least; the mean has 1
-    assert 0 < found["expected error of decoded"] < 1
+    assert found["expected error of decoded"] == pytest.approx(found["error"], rel=0.3)
     assert found["request p99 ms"] < 3000
     assert "accuracy" not in found
     row = found["answers"][0]

@@ -10,6 +10,7 @@ import torch
 
 import codes
 from codes.base import BASE
+from codes.calibrated import Calibrated, measure_moments
 from codes.split_lagrange import TRUNK, SplitLagrange
 from models import data
 from models.functions import TARGETS, MatrixFunction
@@ -44,7 +45,19 @@ def test_a_short_training_is_better_than_none_and_than_the_mean(trained: Trained
     found = errors(trained)
     assert found[4][0] < 0.2 < 0.8 < untrained[4][0]
     assert found[2][0] < 0.5 < 0.9 < untrained[2][0]
-    assert trained.card.errors == {m: pytest.approx(e, abs=1e-4) for m, (e, _) in found.items()}
+
+
+def test_its_card_has_the_errors_of_the_calibrated_decoder(trained: TrainedCode) -> None:
+    """Which are told right, and below those of the plain one."""
+    validation = data.load("wishart-4-eigenvalue", "validation")
+    moments = measure_moments(trained.code, trained.modules, validation.images)
+    calibrated = Calibrated(trained.code, moments)
+    plain = errors(trained)
+    for size, error in trained.card.errors.items():
+        assert error <= plain[size][0] + 0.005
+    told = calibrated.expected_error(range(4))
+    assert told is not None
+    assert float(told.mean()) == pytest.approx(trained.card.errors[4], rel=0.2)
 
 
 def test_more_answers_are_better_and_the_worst_set_is_worse(trained: TrainedCode) -> None:
