@@ -36,8 +36,8 @@ def draw(path: Path) -> Path:
             percent = [100 * value for value in values]
             axes.plot(shares, percent, style, color=colour, label=label, markersize=4)
         for one in found:
-            at = one.stem_cost, 100 * one.any_k
-            axes.annotate(one.cut, at, textcoords="offset points", xytext=(3, -11), fontsize=8)
+            at, shift = (one.stem_cost, 100 * one.any_k), (3, -11 if one.place % 2 else 6)
+            axes.annotate(one.cut, at, textcoords="offset points", xytext=shift, fontsize=8)
         axes.set_title(model, fontsize=10)
         axes.set_xlabel("stem, share of the base's multiply-adds")
         axes.grid(visible=True, alpha=0.25)
