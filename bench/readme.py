@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import codes
-from bench import liars, live_accuracy, records
+from bench import frontier, liars, live_accuracy, records
 from bench.cells import read_table
 from bench.trained_table import TITLES, cells, newest
 
@@ -91,6 +91,15 @@ def liars_table() -> str:
     """The newest records of `python -m bench liars --save`."""
     rows = map(liars.cells, records.newest("liars"))
     return markdown(liars.TITLES, rows) + "\n" + _made_by("liars")
+
+
+def frontier_table() -> str:
+    """The newest record of every row of `python -m bench frontier --save`."""
+    last = {record["row"]: record for record in records.read("frontier")}
+    if not last:
+        return "Not measured yet.\n"
+    found = list(last.values())
+    return markdown(frontier.TITLES, map(frontier.cells, found)) + generated_by(found)
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
