@@ -53,7 +53,9 @@ def test_digits_are_learned_in_seconds(network: str, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     state = torch.get_rng_state()
-    hashes = [train(Plan("digits", "mlp", epochs=2, seed=seed)).card.hash for seed in (0, 0, 1)]
+    recipe = {"precision": "float32"}  # the faster of two may change on a busy machine
+    plans = [Plan("digits", "mlp", epochs=2, seed=seed, recipe=recipe) for seed in (0, 0, 1)]
+    hashes = [train(plan).card.hash for plan in plans]
     assert hashes[0] == hashes[1] != hashes[2]
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's numbers are disturbed
     assert not torch.are_deterministic_algorithms_enabled()

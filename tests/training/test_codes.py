@@ -110,9 +110,12 @@ def test_student_and_parity_share_a_budget(base: Basis) -> None:
 
 @pytest.mark.parametrize("name", ["parity", "backup", "learned"])
 def test_the_same_seed_gives_the_same_bytes(name: str, base: Basis) -> None:
-    plan = PLANS[name]
+    """In one arithmetic: which of two is faster may change on a busy machine."""
+    plan, recipe = PLANS[name], {"precision": "float32"}
     runs = [
-        train_code(CodePlan(plan.code, 2, student=plan.student, seed=seed, epochs=1), base)
+        train_code(
+            CodePlan(plan.code, 2, student=plan.student, seed=seed, epochs=1, recipe=recipe), base
+        )
         for seed in (0, 0, 1)
     ]
     if name == "learned":
