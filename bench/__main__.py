@@ -12,13 +12,11 @@ from rich.progress import track
 
 from bench import records
 from bench.aicc import aicc
-from bench.code_commands import coding, frontier, liars
+from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.records import provenance
 from kofn.cli.output import print_table
 
 app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
-Save = Annotated[bool, typer.Option(help="Append the records to bench/results.")]
 
 
 @app.callback()

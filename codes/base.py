@@ -80,6 +80,12 @@ class Code(ABC):
         """Of the slots, the last ones that are sent only in place of late ones."""
         return 0
 
+    @final
+    @property
+    def sent(self) -> int:
+        """Slots that are sent at once, to so many workers."""
+        return self.n - self.spares
+
     @property
     def usual_responders(self) -> int:
         """How many are worth waiting for, if nobody says otherwise: more than 1 where any slots

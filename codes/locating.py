@@ -47,7 +47,7 @@ class TooManyErrors(ValueError):
 
 def most_liars(code: Code) -> int:
     """How many wrong results the slots of a code outvote, if it locates errors: two slots each."""
-    return max(0, (code.n - code.spares - max(code.recovery_threshold, code.k)) // 2)
+    return max(0, (code.sent - max(code.recovery_threshold, code.k)) // 2)
 
 
 class LocatesErrors(LinearDecoding):

@@ -72,9 +72,9 @@ class SplitLagrange(LinearCode):
         check_size("n", self.n, self.k + self.spares, "k + spares" if self.spares else "k")
         if self.dimension is not None:
             check_size("dimension", self.dimension, self.k, "k")
-            if self.dimension > self.n - self.spares:
+            if self.dimension > self.sent:
                 raise ValueError(
-                    f"Argument 'dimension' must be at most n - spares = {self.n - self.spares}, "
+                    f"Argument 'dimension' must be at most n - spares = {self.sent}, "
                     f"not {self.dimension}."
                 )
             if self.systematic and self.dimension != self.k:
@@ -124,7 +124,7 @@ class SplitLagrange(LinearCode):
     def slot_points(self) -> Vector:
         """Angles of the slots, [n]; spare ones last."""
         own = self.query_points if self.systematic else np.empty(0)
-        evenly = self.n - self.spares - len(own)
+        evenly = self.sent - len(own)
         if len(own) and evenly <= self.k:  # in the middle between queries, well apart
             gaps = np.arange(evenly) * self.k // max(evenly, 1)
             coded = 2 * np.pi * (gaps + self.offset) / self.k
@@ -158,9 +158,7 @@ class SplitLagrange(LinearCode):
         return np.asarray(frame, np.float64)
 
     def _decoder(self, slots: tuple[int, ...]) -> Matrix:
-        own = [slot for slot in slots if self.roles[slot] == BASE]
-        lost = [j for j in range(self.k) if j not in own]
-        coded = [slot for slot in slots if slot not in own]
+        own, coded, lost = self._told_apart(slots)
         decoder = np.full((self.k, len(slots)), np.nan)
         if not coded:
             return decoder
@@ -172,6 +170,12 @@ class SplitLagrange(LinearCode):
             known = self.generator[np.ix_(coded, own)]
             decoder[np.ix_(lost, [slots.index(slot) for slot in own])] = -inner @ known
         return decoder
+
+    def _told_apart(self, slots: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+        """Own slots, which are answers too, of the same number; coded ones; and lost answers."""
+        own = [slot for slot in slots if self.roles[slot] == BASE]
+        coded = [slot for slot in slots if self.roles[slot] != BASE]
+        return own, coded, [j for j in range(self.k) if j not in own]
 
     def _estimator(self, coded: list[int], lost: list[int]) -> Matrix:
         """From coded results, less the share of known answers, to the lost answers."""
@@ -197,7 +201,7 @@ class SplitLagrange(LinearCode):
                 return super()._gain(slots)
             return replace(self, noise=ASSUMED_NOISE)._gain(slots)
         gain = np.sqrt((1 - self._explained(slots)) / self.noise)
-        gain[[slot for slot in slots if self.roles[slot] == BASE]] = 1.0
+        gain[self._told_apart(slots)[0]] = 1.0
         return gain
 
     def _expected_error(self, slots: tuple[int, ...]) -> Vector | None:
@@ -206,15 +210,13 @@ class SplitLagrange(LinearCode):
         explained = self._explained(slots)
         error: Vector = np.clip(1 - (1 - self.bias) * explained, 0.0, 1.0)
         error[np.isneginf(explained)] = np.inf
-        error[[slot for slot in slots if self.roles[slot] == BASE]] = 0.0
+        error[self._told_apart(slots)[0]] = 0.0
         return error
 
     def _explained(self, slots: tuple[int, ...]) -> Vector:
         """The share of each answer's mean square that the estimate gives; -inf where there is
         none."""
-        own = [slot for slot in slots if self.roles[slot] == BASE]
-        lost = [j for j in range(self.k) if j not in own]
-        coded = [slot for slot in slots if slot not in own]
+        _, coded, lost = self._told_apart(slots)
         explained = np.ones(self.k)
         if not coded:
             explained[lost] = -np.inf

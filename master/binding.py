@@ -77,7 +77,7 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
         code = _calibrated(code, loaded, config.calibration, card)
     return Binding(
         code=code,
-        encoder=Encoder(code, stem, at_workers),
+        encoder=Encoder(code, stem, at_workers, config.pad_scale),
         model=base.hash,
         programs={role: programs[role].hash for role in code.roles},
         archives={

@@ -96,10 +96,9 @@ def check_recovery_threshold(wanted: int | str | None, code: codes.Code) -> None
     Raises:
         ValueError: says what is accepted.
     """
-    sent = code.n - code.spares
-    if isinstance(wanted, int) and not code.k <= wanted <= sent:
+    if isinstance(wanted, int) and not code.k <= wanted <= code.sent:
         raise ValueError(
-            f'recovery_threshold must be in k = {code.k} .. n = {sent}, or "any", not {wanted}.'
+            f'recovery_threshold must be in k = {code.k} .. n = {code.sent}, or "any", not {wanted}.'
         )
 
 

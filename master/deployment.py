@@ -48,7 +48,6 @@ class Deployment:
             answer_shape=binding.answer.shape,
             statistics=self.statistics,
             gains=Gains(binding.code),
-            pad_scale=config.pad_scale,
         )
         self._batch_numbers = itertools.count(1)
         # One queue a policy: rows that are to be waited for differently cannot share a batch.

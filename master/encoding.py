@@ -5,10 +5,12 @@ worker is sent one mix. "worker": every worker is sent the queries and its coeff
 the stem and mixes for itself. The weights are the same, and so are the answers, to rounding.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,21 +30,23 @@ class Encoder:
         code: what is coded.
         stem: what queries go through before, if anything.
         at_workers: coded slots are sent queries and coefficients, not mixes.
+        pad_scale: of random pads, where the code has any, in root mean squares of the queries.
     """
 
     code: Code
     stem: Stem | None = None
     at_workers: bool = False
+    pad_scale: float = 1.0
 
     @property
     def is_slow(self) -> bool:
         """Whether it runs a network: milliseconds, not microseconds."""
         return self.code.slow or (self.stem is not None and not self.at_workers)
 
-    def shards(self, queries: Tensor, pads: Tensor | None = None) -> Sequence[Shard]:
-        """What each slot is sent, for g coding groups [g, q, *query], with pads as `encode` has
-        them."""
+    def shards(self, queries: Tensor) -> Sequence[Shard]:
+        """What each slot is sent, for g coding groups [g, q, *query]; pads are drawn afresh."""
         if not self.at_workers:
+            pads = self._pads(queries) if self.code.pads else None
             return [(shard,) for shard in shards_of(self.code, queries, self.stem, pads)]
         own = {slot: j for j, slots in enumerate(self.code.own_slots) for slot in slots}
         queries = queries.contiguous()
@@ -52,6 +56,13 @@ class Encoder:
             else (queries[:, own[slot]].contiguous(),)
             for slot in range(self.code.n)
         ]
+
+    def _pads(self, queries: Tensor) -> Tensor:
+        """Such as nobody can know beforehand: their seed is the operating system's."""
+        shape = (len(queries), self.code.pads, *queries.shape[2:])
+        scale = self.pad_scale * (float(queries.square().mean().sqrt()) or 1.0)
+        noise = np.random.default_rng(secrets.randbits(256)).standard_normal(shape, np.float32)
+        return torch.from_numpy(noise * np.float32(scale))
 
     @cached_property
     def _coefficients(self) -> Tensor:

@@ -7,7 +7,6 @@ batch: at thousands of batches a second the tasks would cost more than the codes
 
 import asyncio
 import math
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,7 +67,6 @@ class Coding:
     answer_shape: tuple[int, ...]
     statistics: Statistics
     gains: Gains  # of the code, shared by all batches: its cache is per set of responders
-    pad_scale: float = 1.0  # of random pads, in root mean squares of a batch's queries
 
 
 class CodedBatch:
@@ -156,14 +154,7 @@ class CodedBatch:
     def _encode(self, rows: np.ndarray) -> Sequence[Shard]:
         code = self._coding.code
         queries = torch.from_numpy(rows).reshape(self.plan.groups, code.q, *rows.shape[1:])
-        return self._coding.encoder.shards(queries, self._pads(queries) if code.pads else None)
-
-    def _pads(self, queries: torch.Tensor) -> torch.Tensor:
-        """Fresh ones, which nobody can know beforehand: their seed is the operating system's."""
-        shape = (self.plan.groups, self._coding.code.pads, *queries.shape[2:])
-        scale = self._coding.pad_scale * (float(queries.square().mean().sqrt()) or 1.0)
-        noise = np.random.default_rng(secrets.randbits(256)).standard_normal(shape, np.float32)
-        return torch.from_numpy(noise * np.float32(scale))
+        return self._coding.encoder.shards(queries)
 
     def _encoded_off_loop(self, encoding: "asyncio.Future[Sequence[Shard]]") -> None:
         self._guarded(lambda: self._scatter(encoding.result()))
@@ -188,7 +179,7 @@ class CodedBatch:
         )
         median_s = self._coding.statistics.slot_latency.quantile(0.5)
         self._late_after_s = math.inf if median_s is None else LATE_FACTOR * median_s
-        self._first_choice = self._pool.assignment.assign(code.n - code.spares)
+        self._first_choice = self._pool.assignment.assign(code.sent)
         self._obey(self._gather.start(now))
 
     def _send(self, slot: int, attempt: int) -> None:
@@ -327,7 +318,7 @@ class CodedBatch:
             log.warning("too-many-errors", deployment=self._coding.name, reason=str(error))
         for slot in slots if lied is not None else ():
             address, has_lied = self._workers[slot], slot in (lied or ())
-            self._pool.heard(address, lied=has_lied, needed=code.n)
+            self._pool.heard(address, lied=has_lied, needed=code.sent)
             if has_lied:
                 del self._results[slot]
                 self._liars.add(address)

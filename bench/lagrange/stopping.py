@@ -44,7 +44,9 @@ def stopped(answered: Answered, stop: Stop, seed: int) -> dict[str, Any]:
     """
     code = answered.code
     assert isinstance(code, SplitLagrange)
-    interpolating = replace(code, noise=0.0)  # an estimate is shrunk, and its gain with it
+    interpolating = replace(
+        code, noise=0.0
+    )  # served gains differ from these in the worst sets only
     rng = np.random.default_rng(seed)
     counts: Counter[tuple[int, ...]] = Counter()
     for _ in range(stop.orders):

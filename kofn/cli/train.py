@@ -7,6 +7,7 @@ import typer
 from kofn.cli import train_codes
 from kofn.cli.output import Json, StoreFolder, parameters, print_json
 from kofn.cli.train_aicc import aicc
+from kofn.cli.train_lagrange import lagrange
 from kofn.cli.trainings import (
     Device,
     Epochs,
@@ -89,7 +90,7 @@ for command in (
     train_codes.learned,
     train_codes.student,
     train_codes.assisted,
-    train_codes.lagrange,
+    lagrange,
     aicc,
 ):
     app.command()(command)

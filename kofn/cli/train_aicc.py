@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from kofn.cli.output import Json, StoreFolder, parameters, print_json, words
-from kofn.cli.train_codes import CodeName, K, RecipeSettings, whole_numbers
+from kofn.cli.train_codes import CodeName, K, RecipeSettings
+from kofn.cli.train_lagrange import numbers_of_slots
 from kofn.cli.trainings import Device, Epochs, Fresh, Overwrite, Seed, kept_run, training_bar
 
 
@@ -43,9 +44,7 @@ def aicc(  # noqa: PLR0913 - each flag is an argument to typer
     from models.store import Store
     from training.aicc import AiccPlan, function_model, train_aicc
 
-    slots = whole_numbers(n) or sorted({k + 1, k + max(2, k // 2), 2 * k})
-    if recovery_threshold is not None and n is None:
-        slots = [count for count in slots if count >= recovery_threshold] or slots
+    slots = numbers_of_slots(n, k, recovery_threshold)
     recipe = parameters(settings) | ({} if epochs is None else {"epochs": epochs})
     plan = AiccPlan(function, size, k, slots, recovery_threshold, name, seed, recipe)
     kept = Store(store)

@@ -1,4 +1,4 @@
-"""`kofn train parity|learned|student|assisted|lagrange`: what is trained for a stored model."""
+"""`kofn train parity|learned|student|assisted`: what is trained for a stored model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,7 +51,7 @@ def parity(  # noqa: PLR0913 - each flag is an argument to typer
     """Train parity models: networks that turn coded queries into coded answers (ParM)."""
     if encoder not in ("sum", "mosaic"):
         raise typer.BadParameter(f"must be sum or mosaic, not {encoder!r}.", param_hint="--encoder")
-    _train_code(
+    train_and_keep(
         base,
         {
             "code": "parity" if encoder == "sum" else "mosaic",
@@ -95,7 +95,7 @@ def learned(  # noqa: PLR0913 - each flag is an argument to typer
 ) -> None:
     """Train a learned code: encoder and decoder together, through the base model."""
     helped = _networks(base, "learned", k, r, None, None, 1, device, store) if assisted else {}
-    _train_code(
+    train_and_keep(
         base,
         {
             "code": "learned",
@@ -147,7 +147,7 @@ def student(  # noqa: PLR0913 - each flag is an argument to typer
     as_json: Json = False,
 ) -> None:
     """Train an approximate backup: a small network that answers all queries of a group."""
-    _train_code(
+    train_and_keep(
         base,
         {
             "code": "backup",
@@ -186,7 +186,7 @@ def assisted(  # noqa: PLR0913 - each flag is an argument to typer
     as_json: Json = False,
 ) -> None:
     """Train a student and a parity that are decoded together, for the price of r slots."""
-    _train_code(
+    train_and_keep(
         base,
         {
             "code": "assisted",
@@ -206,80 +206,6 @@ def assisted(  # noqa: PLR0913 - each flag is an argument to typer
     )
 
 
-def lagrange(  # noqa: PLR0913 - each flag is an argument to typer
-    base: Base = "digits-lenet",
-    k: Annotated[int, typer.Option("--k", min=1, help="Queries a group.")] = 4,
-    n: Annotated[
-        str | None,
-        typer.Option(
-            "--n", help="Numbers of slots to learn for, comma-separated; default: k + 1 to 2 k."
-        ),
-    ] = None,
-    cut: Annotated[
-        str | None,
-        typer.Option(
-            help="Step of the base after which queries are mixed; default: the second. A wrong "
-            "one is answered with all there are."
-        ),
-    ] = None,
-    recovery_threshold: Annotated[
-        int | None, typer.Option(help="R of the decoder, k or more; default: k.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="In the store; default: BASE.split-lagrange-kK.")
-    ] = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    settings: RecipeSettings = None,
-    overwrite: Overwrite = False,
-    fresh: Fresh = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Train a split Lagrange network: a stem for each query, and a trunk that works on mixes."""
-    slots = whole_numbers(n) or sorted({k + 1, k + max(2, k // 2), 2 * k})
-    if min(slots) < k:
-        raise typer.BadParameter(f"must be k = {k} or more, not {min(slots)}.", param_hint="--n")
-    _train_code(
-        base,
-        {
-            "code": "split-lagrange",
-            "k": k,
-            "r": max(slots) - k,
-            "slots": slots,
-            "cut": cut or _usual_cut(base, device, store),
-            "parameters": {"dimension": recovery_threshold},
-            "name": name,
-            "epochs": epochs,
-            "seed": seed,
-            "recipe": parameters(settings),
-        },
-        device,
-        store,
-        overwrite=overwrite,
-        fresh=fresh,
-        as_json=as_json,
-    )
-
-
-def _usual_cut(base: str, device: str, store: Path | None) -> str:
-    from models.networks.cutting import cuts
-
-    known = cuts(_basis(base, device, store).module)
-    return known[min(1, len(known) - 1)]
-
-
-def whole_numbers(text: str | None) -> list[int]:
-    """What `--n` lists, in order; none where it is not given."""
-    try:
-        return sorted({int(part) for part in text.split(",")}) if text else []
-    except ValueError:
-        raise typer.BadParameter(
-            f"must be whole numbers like 5,6,8, not {text!r}.", param_hint="--n"
-        ) from None
-
-
 def _networks(  # noqa: PLR0913 - as the commands have them
     base: str,
     code: str,
@@ -295,7 +221,7 @@ def _networks(  # noqa: PLR0913 - as the commands have them
     from training.codes import networks_within
 
     share = k * _share(cost, k)
-    found = networks_within(_basis(base, device, store), code, k, r, share, network, pool)
+    found = networks_within(base_model(base, device, store), code, k, r, share, network, pool)
     for role, options in found.items():
         words.print(f"{role}: {options or 'as the base'}")
     words.print(f"an extra slot costs at most {share:.4g} of a base slot")
@@ -316,14 +242,14 @@ def _share(text: str | None, k: int) -> float:
     return share
 
 
-def _basis(base: str, device: str, store: Path | None) -> "Basis":
+def base_model(base: str, device: str, store: Path | None) -> "Basis":
     from models.store import Store
     from training.basis import basis
 
     return basis(base, Store(store), device)
 
 
-def _train_code(
+def train_and_keep(
     base: str,
     plan: dict[str, Any],
     device: str,
@@ -347,7 +273,9 @@ def _train_code(
     config = {**asdict(wanted), "base_hash": store.card(base).hash}
     with kept_run(store, name, config, fresh=fresh) as run:
         with training_bar(name) as progress:
-            trained = train_code(wanted, _basis(base, device, folder), progress=progress, run=run)
+            trained = train_code(
+                wanted, base_model(base, device, folder), progress=progress, run=run
+            )
         store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
     for lost in range(1, wanted.r + 1):
         mark = "" if lost == 1 else f"_{lost}_lost"

@@ -77,6 +77,8 @@ def test_a_request_turns_the_dials(trained_store: Store, tmp_path: Path) -> None
     finally:
         assert up.end() == 0
     assert few["missing"] == 0
+    errors = [answer["expected_error"] for answer in few["answers"]]
+    assert min(errors) > 0.3  # of one responder: no more were waited for
     assert straggling["missing"] == 0
     assert straggling["accuracy"] > 0.75
     assert refused.exit_code != 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from codes.contract_bits import noise
+from codes.locating import most_liars
 from codes.split_lagrange import SplitLagrange
 from codes.stages import shards_of
 
@@ -60,6 +61,12 @@ def test_a_bias_is_added_to_what_the_estimate_says() -> None:
     assert told is not None
     np.testing.assert_allclose(biased.expected_error(every), 0.2 + 0.8 * told)
     np.testing.assert_array_equal(biased.gain(every), plain.gain(every))
+
+
+def test_spare_slots_outvote_nobody_and_need_no_workers_of_their_own() -> None:
+    code = SplitLagrange(4, 12, spares=6)
+    assert code.sent == 6
+    assert most_liars(code) == most_liars(SplitLagrange(4, 6)) == 1
 
 
 def test_points_of_spare_slots_are_fresh() -> None:
