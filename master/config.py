@@ -98,7 +98,8 @@ def check_recovery_threshold(wanted: int | str | None, code: codes.Code) -> None
     """
     if isinstance(wanted, int) and not code.k <= wanted <= code.sent:
         raise ValueError(
-            f'recovery_threshold must be in k = {code.k} .. n = {code.sent}, or "any", not {wanted}.'
+            f"recovery_threshold must be in k = {code.k} .. n = {code.sent}, "
+            f'or "any", not {wanted}.'
         )
 
 

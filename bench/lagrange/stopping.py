@@ -44,9 +44,8 @@ def stopped(answered: Answered, stop: Stop, seed: int) -> dict[str, Any]:
     """
     code = answered.code
     assert isinstance(code, SplitLagrange)
-    interpolating = replace(
-        code, noise=0.0
-    )  # served gains differ from these in the worst sets only
+    # Gains of least squares; those that are served differ from them in the worst sets only.
+    interpolating = replace(code, noise=0.0)
     rng = np.random.default_rng(seed)
     counts: Counter[tuple[int, ...]] = Counter()
     for _ in range(stop.orders):

@@ -273,9 +273,8 @@ def train_and_keep(
     config = {**asdict(wanted), "base_hash": store.card(base).hash}
     with kept_run(store, name, config, fresh=fresh) as run:
         with training_bar(name) as progress:
-            trained = train_code(
-                wanted, base_model(base, device, folder), progress=progress, run=run
-            )
+            model = base_model(base, device, folder)
+            trained = train_code(wanted, model, progress=progress, run=run)
         store.codes.save(trained.card, trained.programs, trained.weights, overwrite=overwrite)
     for lost in range(1, wanted.r + 1):
         mark = "" if lost == 1 else f"_{lost}_lost"
