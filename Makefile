@@ -15,7 +15,7 @@ demo: setup  ## a straggler and a killed worker, beaten: one table and one plot
 	kofn demo
 
 test: setup  ## the default suite: under ten minutes on two cores
-	pytest -q
+	pytest -q -n 2
 
 test-fast: setup  ## pure and in-process tests only: under a minute
 	pytest -q -n 2 -m 'not cluster and not conformance and not containers'
