@@ -43,7 +43,8 @@ def test_an_interrupted_run_comes_to_the_same_end(
     kind: str, digits_store: Store, tmp_path: Path
 ) -> None:
     """Weights bit for bit, with chance variations of the images, twice interrupted."""
-    varied = {"shift_pixels": 1}
+    # The faster of two precisions may change on a busy machine.
+    varied = {"shift_pixels": 1, "precision": "float32"}
     base = basis("digits-mlp", digits_store)
 
     def again(
