@@ -137,8 +137,8 @@ class LinearDecoding(Code):
             if not isfinite(product.sum().item()):
                 owner = [slot for slot in slots for _ in self._rows[slot]]
                 _name_the_slot([(owner[column], rows[column]) for column in mix.columns])
-            if len(mix.rows) == 1 == len(answers):
-                return product.transpose(0, 1)  # [1, g, *answer]: already in order
+            if mix.rows == tuple(range(len(answers))):
+                return product.transpose(0, 1)  # [k, g, *answer], all in order: no copy
             for row, tensor in zip(mix.rows, product.unbind(0), strict=True):
                 made[row] = tensor
         return torch.stack(made, 1)
