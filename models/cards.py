@@ -69,6 +69,8 @@ class Card:
         classes: names of the logits.
         metrics: by name, such as "test_accuracy".
         recipe: the settings of the training.
+        start: the model that the training began with; "" for fresh weights.
+        start_hash: content hash of that model's program.
         seed: of weights and order.
         versions: of Python and the packages that matter.
         device: what it was trained on.
@@ -87,6 +89,8 @@ class Card:
     options: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
+    start_hash: str = ""
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""

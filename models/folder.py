@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 class UnknownModel(LookupError):
@@ -24,11 +24,11 @@ def checked_name(name: str) -> str:
     """A name that may be a folder's.
 
     Raises:
-        ValueError: it is not made of letters, digits, '.', '_' and '-'.
+        ValueError: it is not made of letters, digits, '.', '_', '+' and '-'.
     """
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"Argument 'name' must be letters, digits, '.', '_' and '-', not {name!r}."
+            f"Argument 'name' must be letters, digits, '.', '_', '+' and '-', not {name!r}."
         )
     return name
 

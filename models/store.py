@@ -74,7 +74,7 @@ class Store:
         """Keep a program. Saving the same program again changes nothing.
 
         Args:
-            name: letters, digits, '.', '_' and '-'.
+            name: letters, digits, '.', '_', '+' and '-'.
             archive: the program, as of `export_program`.
             card: its card; name and hash must agree with the others.
             weights: the module's state, for those who train on.

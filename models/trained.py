@@ -18,8 +18,21 @@ from models.archive import content_hash
 from models.cards import Metric, read_checked
 from models.folder import NameTaken, checked_name, find, names_in, put, unknown, weights_bytes
 
-CARD, WEIGHTS = "code.json", "code.safetensors"
+CARD, WEIGHTS, STATE = "code.json", "code.safetensors", "state.safetensors"
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Parent:
+    """One of the models that a code over models was made of.
+
+    Attributes:
+        name: in the store.
+        hash: content hash of its program.
+    """
+
+    name: str
+    hash: Hash
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})
@@ -32,6 +45,8 @@ class CodeCard:
         parameters: of that code, all of them but weights.
         base: name of the model that it was trained for.
         base_hash: content hash of that model's program: no other may be served with it.
+        parents: of a code over models, all of them in the order of the slots; the first is `base`.
+        report: of a code over models, what was measured without labels; see `training.merging`.
         programs: by role, the content hash of what those slots run; the base is not among them.
         dataset: whose queries it was trained on.
         metrics: by name, such as "lost_only"; of the test set, looked at once.
@@ -64,6 +79,8 @@ class CodeCard:
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
     wall_time_s: float | None = None
+    parents: tuple[Parent, ...] = ()
+    report: dict[str, Any] = field(default_factory=dict)
     format: Literal[1] = 1  # of this file; another number is another layout
 
 
@@ -96,6 +113,7 @@ class TrainedCodes:
         card: CodeCard,
         programs: Mapping[str, bytes],
         weights: Mapping[str, Tensor] | None = None,
+        state: Mapping[str, Tensor] | None = None,
         *,
         overwrite: bool = False,
     ) -> Path:
@@ -104,7 +122,8 @@ class TrainedCodes:
         Args:
             card: its hashes must be those of the programs.
             programs: archives by role.
-            weights: of the code's own networks.
+            weights: of the code's own networks, or its decoders.
+            state: what it was made from, to make it again when that changes.
             overwrite: let the name stand for this one from now on.
 
         Raises:
@@ -124,6 +143,8 @@ class TrainedCodes:
         files[CARD] = _CARD.dump_json(card, indent=2) + b"\n"
         if weights:
             files[WEIGHTS] = weights_bytes(weights)
+        if state:
+            files[STATE] = weights_bytes(state)
         put(folder, files, CARD, overwrite=overwrite)
         return folder
 
@@ -153,16 +174,27 @@ class TrainedCodes:
         Raises:
             UnknownModel: no such name.
         """
-        path = self._known(name) / WEIGHTS
-        if not path.is_file():
-            return {}
-        state: dict[str, Tensor] = load_file(path)
-        return state
+        return self._tensors(name, WEIGHTS)
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """What a code was made from, on the CPU; nothing for most.
+
+        Raises:
+            UnknownModel: no such name.
+        """
+        return self._tensors(name, STATE)
 
     def trained_for(self, base_hash: str) -> tuple[CodeCard, ...]:
         """Those that belong to a base model."""
         cards = [self.card(name) for name in self.names()]
         return tuple(card for card in cards if card.base_hash == base_hash)
+
+    def _tensors(self, name: str, file: str) -> dict[str, Tensor]:
+        path = self._known(name) / file
+        if not path.is_file():
+            return {}
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
 
     def _known(self, name: str) -> Path:
         folder = find(name, CARD, self.root, self._shipped)

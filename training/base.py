@@ -70,6 +70,8 @@ class Plan:
         seed: of weights, order and noise.
         epochs: at most; by default as many as make half a million examples.
         recipe: fields of `BaseRecipe` that differ from the defaults.
+        start: the stored model whose weights training begins with; "" for fresh ones. Network and
+            options must be that model's; options that are not named are.
     """
 
     dataset: str
@@ -79,6 +81,7 @@ class Plan:
     seed: int = 0
     epochs: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
 
 
 def train_base(
@@ -121,7 +124,7 @@ def train_and_store(
     """Train a network and keep its program, weights and card.
 
     Args:
-        dataset, network, choices: of a `Plan`: epochs, seed, name, options, recipe.
+        dataset, network, choices: of a `Plan`: epochs, seed, name, options, recipe, start.
         store: default the user's own.
         overwrite: let the name stand for the new model.
         progress, device, run: as of `train`.
@@ -130,9 +133,9 @@ def train_and_store(
         NameTaken: the name has another program.
         The errors of `train`.
     """
-    plan = Plan(dataset, network, **choices)
-    trained = train(plan, progress=progress, device=device, run=run)
-    (store or Store()).save(
+    plan, store = Plan(dataset, network, **choices), store or Store()
+    trained = train(plan, store=store, progress=progress, device=device, run=run)
+    store.save(
         trained.card.name,
         trained.archive,
         trained.card,
@@ -145,6 +148,7 @@ def train_and_store(
 def train(
     plan: Plan,
     *,
+    store: Store | None = None,
     progress: Callable[[Progress], None] | None = None,
     device: str = "cpu",
     run: Run | None = None,
@@ -153,13 +157,15 @@ def train(
 
     Args:
         plan: what to train.
+        store: where its start is; default the user's own.
         progress: told where the run stands.
         device: where to train.
         run: where every epoch's end is kept, and gone on from.
 
     Raises:
         DataError, DataUnavailable: as of `models.data.load`, or there are no labels.
-        ValueError: an unknown network, or a setting out of range.
+        UnknownModel: the start is not in the store, or was saved without its weights.
+        ValueError: an unknown network, a setting out of range, or a start of another kind.
     """
     whole = data.load(plan.dataset, "train")
     if not whole.is_labelled:
@@ -168,10 +174,14 @@ def train(
     validation = data.load(plan.dataset, "validation")
     epochs = plan.epochs or usual_epochs(len(learning.images))
     recipe = BaseRecipe.of({"epochs": epochs, **plan.recipe})
-    options = {**constants(learning.images), **plan.options}
+    start = _start(plan, whole, store or Store()) if plan.start else None
+    usual = constants(learning.images) if start is None else start.card.options
+    options = {**usual, **plan.options}
     threads = usual_threads(whole.input_shape)
     with seeded(plan.seed), on_threads(threads):
         module = networks.make(plan.network, whole.input_shape, len(whole.classes), **options)
+        if start is not None:
+            module.load_state_dict(start.weights)
         loss_of, score_of = _objectives(module.to(device), learning, validation, recipe, device)
         fitted = fit(
             module,
@@ -207,6 +217,8 @@ def train(
             "best_epoch": fitted.epoch,
             "precision": fitted.precision,
         },
+        start=plan.start,
+        start_hash="" if start is None else start.card.hash,
         seed=plan.seed,
         versions=versions(),
         device=device_name(device, threads),
@@ -218,6 +230,36 @@ def train(
 def default_name(plan: Plan) -> str:
     """What a base model is called if not told otherwise."""
     return plan.name or f"{_stem(plan.dataset)}-{plan.network}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    card: Card
+    weights: dict[str, Tensor]
+
+
+def _start(plan: Plan, whole: DataSet, store: Store) -> _Start:
+    """The model to begin with, if the plan's is of its kind."""
+    card = store.card(plan.start)
+    wanted = {
+        "network": plan.network,
+        "input_shape": whole.input_shape,
+        "classes": len(whole.classes),
+        **plan.options,
+    }
+    there = {
+        **card.options,
+        "network": card.network,
+        "input_shape": card.input_shape,
+        "classes": len(card.classes),
+    }
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise ValueError(
+                f"Model {plan.start!r} cannot be the start: its {name} is {there.get(name)!r}, "
+                f"not {value!r}."
+            )
+    return _Start(card, store.weights(plan.start))
 
 
 def _objectives(

@@ -31,7 +31,12 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
     dataset: Annotated[
         str, typer.Option(help="digits, mnist, fashion-mnist, cifar10, or files of your own.")
     ] = "digits",
-    network: Annotated[str, typer.Option(help="mlp, lenet or resnet18.")] = "mlp",
+    network: Annotated[
+        str | None, typer.Option(help="mlp, lenet or resnet18; default: the start's, else mlp.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="Model of the store to train on from; default: fresh weights.")
+    ] = "",
     name: Annotated[
         str | None, typer.Option(help="In the store; default: DATASET-NETWORK.")
     ] = None,
@@ -58,6 +63,8 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
     from models.store import Store
     from training.base import BaseRecipe, Plan, default_name
 
+    kept = Store(store)
+    network = network or (kept.card(start).network if start else "mlp")
     given = parameters(settings)
     of_recipe = {item.name for item in fields(BaseRecipe)}
     choices: dict[str, Any] = {
@@ -66,9 +73,10 @@ def base(  # noqa: PLR0913 - each flag is an argument to typer
         "recipe": {key: value for key, value in given.items() if key in of_recipe},
         "seed": seed,
         "epochs": epochs,
+        "start": start,
     }
     plan = Plan(dataset, network, **choices)
-    called, kept = default_name(plan), Store(store)
+    called = default_name(plan)
     if called in kept.names() and not overwrite:
         raise NameTaken(f"Model {called!r} is kept already: choose --name, or --overwrite it.")
     with kept_run(kept, called, asdict(plan), fresh=fresh) as run:

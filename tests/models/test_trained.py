@@ -40,7 +40,9 @@ def codes(tmp_path: Path) -> TrainedCodes:
 
 def test_what_is_saved_comes_back(codes: TrainedCodes, card: CodeCard, archive: bytes) -> None:
     weights = {"bias": torch.arange(3.0)}
-    codes.save(card, {"parity-0": archive}, weights)
+    state = {"theta": torch.ones(2)}
+    codes.save(card, {"parity-0": archive}, weights, state)
+    assert torch.equal(codes.state(card.name)["theta"], state["theta"])
     assert codes.names() == (card.name,)
     assert codes.card(card.name) == card
     assert codes.program(card.name, "parity-0") == archive
@@ -57,7 +59,7 @@ def test_a_name_is_not_taken_over(codes: TrainedCodes, card: CodeCard, archive: 
     assert codes.card(card.name) == card
     codes.save(other, {"parity-0": archive}, overwrite=True)
     assert codes.card(card.name) == other
-    assert codes.weights(card.name) == {}
+    assert codes.weights(card.name) == codes.state(card.name) == {}
 
 
 def test_hashes_must_agree(codes: TrainedCodes, card: CodeCard, archive: bytes) -> None:
