@@ -81,6 +81,7 @@ class Deployment:
             DeadlineExceeded: rows are missing at the deadline and the client wants all.
         """
         if self._closed:
+            self.statistics.add_refusal("unavailable")
             raise Unavailable(f"{self.config.name!r} takes no requests: {self._closed}.", DRAINING)
         loop = asyncio.get_running_loop()
         now = monotonic()
@@ -92,19 +93,26 @@ class Deployment:
             arrived=now,
             future=loop.create_future(),
         )
-        self._queue(request, policy, now)
+        try:
+            self._queue(request, policy, now)
+        except ResourceExhausted:
+            self.statistics.add_refusal("resource_exhausted")
+            raise
         expiry = loop.call_at(wishes.deadline, self._expire, request)
         error: KofnError | None = None
+        outcome = "internal"
         try:
             await request.future
             error = request.error()
+            outcome = request.outcome(error)
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
         finally:
             expiry.cancel()
             self._forget(request)
-            whole = request.future.done() and not request.future.cancelled() and error is None
-            self.statistics.add_request(
-                request, monotonic() - now, time_ns() // 1_000_000, ok=whole
-            )
+            took_s = monotonic() - now
+            self.statistics.add_request(request, took_s, time_ns() // 1_000_000, outcome)
         if error is not None:
             raise error
         return request
@@ -161,6 +169,8 @@ class Deployment:
                     self._landed,
                 )
                 self._in_flight.add(batch)
+                self.statistics.batch_rows.add(plan.rows)
+                self.statistics.batch_groups.add(plan.groups)
                 batch.start()
         if self._timer is not None:
             self._timer.cancel()

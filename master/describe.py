@@ -6,13 +6,14 @@ Pure functions from live objects to messages; nothing is changed here.
 from importlib.metadata import version
 from time import monotonic
 
+from kofn.metrics import Histogram, together
 from kofn.wire import control_pb2
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.source import Source
 from master.deployment import Deployment
 from master.link import Link
 from master.state import State
-from master.statistics import Duration
+from master.statistics import ANSWERED
 from master.trust import Trust
 
 VERSION = "1"  # the one version of each model that is served
@@ -93,8 +94,10 @@ def model_statistics(deployment: Deployment) -> pb.ModelStatistics:
     """Triton's counters: encode is compute_input, the wait for workers compute_infer."""
     seen = deployment.statistics
     stages = pb.InferStatistics(
-        success=_duration(seen.replies),
-        fail=_duration(seen.failures),
+        success=_duration(together(seen.requests[outcome] for outcome in ANSWERED)),
+        fail=_duration(
+            together(took for outcome, took in seen.requests.items() if outcome not in ANSWERED)
+        ),
         queue=_duration(seen.queue),
         compute_input=_duration(seen.encode),
         compute_infer=_duration(seen.wait),
@@ -149,7 +152,7 @@ def worker_status(link: Link, trust: Trust) -> control_pb2.WorkerStatus:
         outstanding=link.in_flight,
         queue_depth=link.queue_depth,
         results=link.results,
-        lost=link.losses,
+        lost=link.losses + link.failures,
         p50_ms=1e3 * (link.latency.quantile(0.5) or 0.0),
         p99_ms=1e3 * (link.latency.quantile(0.99) or 0.0),
         cancelled=link.cancellations,
@@ -170,5 +173,5 @@ def status(state: State) -> control_pb2.Status:
     )
 
 
-def _duration(seen: Duration) -> pb.StatisticDuration:
-    return pb.StatisticDuration(count=seen.count, ns=int(1e9 * seen.total_s))
+def _duration(seen: Histogram) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=seen.count, ns=int(1e9 * seen.total))

@@ -15,10 +15,10 @@ from typing import Any, Literal, Protocol, TypeVar
 import grpc
 import structlog
 
+from kofn.metrics import Histogram
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import KofnError, NotFound, Unavailable, from_rpc_error
 from master.latency import Latency
-from master.statistics import Duration
 
 GREETING_TIMEOUT_S = 5.0  # a peer that accepts a stream and says nothing is no worker
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 1.0  # as gRPC's own: a returned worker is used within a second
@@ -66,14 +66,19 @@ class Link:
         self.state: State = "connecting"
         self.greeting = worker_pb2.Greeting()  # of the current or the last connection
         self.latency = Latency()  # the last round trips of answered tasks, seconds
-        self.round_trips = Duration()  # all of them
+        self.round_trips = Histogram()  # all of them, seconds
+        self.queue_times = Histogram()  # before the device, as the worker tells with each result
+        self.service_times = Histogram()  # on the device, likewise
+        self.connections = 0  # greetings heard
         self.results = 0
-        self.losses = 0
+        self.failures = 0  # tasks answered with an error
+        self.losses = 0  # tasks in flight when the stream broke
         self.cancellations = 0
         self._busy_s = 0.0  # in service, as the process at the other end last reported
         self._busy_before_s = 0.0  # the same of processes that are gone
         self.queue_depth = 0  # as last reported
         self.programs: set[str] = set()  # what the worker has loaded for us
+        self.faults: frozenset[str] = frozenset()  # kinds that it injects, as it last told
         self._listener = listener
         self._channel = channels.worker_channel(address, tls)
         self._stub = worker_pb2_grpc.WorkerStub(self._channel)
@@ -194,7 +199,9 @@ class Link:
             if first.greeting.process_id != self.greeting.process_id:
                 self._busy_before_s, self._busy_s = self.busy_s, 0.0
             self.greeting = first.greeting
+            self.connections += 1
             self.programs = set()
+            self.faults = frozenset()
             reader = asyncio.create_task(self._read(call), name=f"read {self.address}")
             writer = asyncio.create_task(self._write(call), name=f"write {self.address}")
             try:
@@ -232,6 +239,8 @@ class Link:
             elif message.HasField("draining"):
                 self.state = "draining"
                 self._listener.draining(self)
+            elif message.HasField("faults"):
+                self.faults = frozenset(message.faults.kinds)
 
     async def _write(self, call: "grpc.aio.StreamStreamCall[Any, Any]") -> None:
         while True:
@@ -254,10 +263,13 @@ class Link:
         then, sent_at = waiting
         if result.code == 0:
             self.results += 1
-            self.latency.add(monotonic() - sent_at)
-            self.round_trips.add(monotonic() - sent_at)
+            took_s = monotonic() - sent_at
+            self.latency.add(took_s)
+            self.round_trips.add(took_s)
+            self.queue_times.add(result.queue_us / 1e6)
+            self.service_times.add(result.compute_us / 1e6)
         else:
-            self.losses += 1
+            self.failures += 1
             log.info("task-failed", worker=self.name, code=result.code, reason=result.reason)
         then(result)
 

@@ -4,9 +4,10 @@ Nothing is counted here: serving pays for its own statistics only, and a scrape 
 Names are conventional: base units, `_total` for counters, few labels and never a query's id.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,19 +20,24 @@ from master.describe import SERVER_VERSION
 from master.state import State
 
 STAGES = ("queue", "encode", "wait", "decode")
+FAULTS = ("delay", "corruption", "exit", "hang", "refuse", "drop", "disconnect")  # worker.proto
 
 
 class MasterCollector(Collector):
-    """Turns the state of a master into metric families."""
+    """Turns the state of a master into metric families; make it on the master's event loop."""
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._loop = asyncio.get_running_loop()
 
     def collect(self) -> Iterator[Metric]:
         """All families, as they are now; called from the HTTP server's thread."""
         build = GaugeMetricFamily("kofn_build_info", "Always 1.", labels=["version"])
         build.add_metric([SERVER_VERSION], 1)
         yield build
+        yield GaugeMetricFamily(
+            "kofn_asyncio_tasks", "Running tasks.", len(asyncio.all_tasks(self._loop))
+        )
         yield from self._of_deployments()
         yield from self._of_workers()
 
@@ -45,13 +51,23 @@ class MasterCollector(Collector):
         resent = CounterMetricFamily(
             "kofn_tasks_resent", "Hedges and second tries among the tasks.", labels=label
         )
+        ready = GaugeMetricFamily(
+            "kofn_deployment_ready", "1 when enough workers are up to answer.", labels=label
+        )
         queued = GaugeMetricFamily("kofn_queued_rows", "Rows waiting for a batch.", labels=label)
+        limit = GaugeMetricFamily("kofn_queue_limit_rows", "Rows that may wait.", labels=label)
         flying = GaugeMetricFamily("kofn_batches_in_flight", "Batches at workers.", labels=label)
         seconds = HistogramMetricFamily(
             "kofn_request_duration_seconds", "Arrival to reply.", labels=[*label, "outcome"]
         )
         stages = HistogramMetricFamily(
             "kofn_stage_duration_seconds", "Stages of a request.", labels=[*label, "stage"]
+        )
+        batch_rows = HistogramMetricFamily(
+            "kofn_batch_rows", "Rows of clients in a coded batch.", labels=label
+        )
+        groups = HistogramMetricFamily(
+            "kofn_batch_groups", "Coding groups in a coded batch.", labels=label
         )
         for name, deployment in list(self._state.deployments.items()):
             seen = deployment.statistics
@@ -60,19 +76,30 @@ class MasterCollector(Collector):
             batches.add_metric([name], seen.batches)
             tasks.add_metric([name], seen.tasks_sent)
             resent.add_metric([name], seen.tasks_resent)
+            ready.add_metric([name], deployment.is_ready)
             queued.add_metric([name], deployment.queued_rows)
+            limit.add_metric([name], deployment.config.batching.queue_rows)
             flying.add_metric([name], deployment.batches_in_flight)
-            for outcome, duration in (("ok", seen.replies), ("error", seen.failures)):
-                seconds.add_metric([name, outcome], duration.cumulative(), duration.total_s)
+            for outcome, took in seen.requests.items():
+                seconds.add_metric([name, outcome], took.cumulative(), took.total)
             for stage in STAGES:
-                duration = getattr(seen, stage)
-                stages.add_metric([name, stage], duration.cumulative(), duration.total_s)
-        return rows, batches, tasks, resent, queued, flying, seconds, stages
+                took = getattr(seen, stage)
+                stages.add_metric([name, stage], took.cumulative(), took.total)
+            batch_rows.add_metric([name], seen.batch_rows.cumulative(), seen.batch_rows.total)
+            groups.add_metric([name], seen.batch_groups.cumulative(), seen.batch_groups.total)
+        sizes = (batch_rows, groups)
+        return ready, rows, batches, tasks, resent, queued, limit, flying, seconds, stages, *sizes
 
     def _of_workers(self) -> Iterable[Metric]:
         label = ["worker"]
         up = GaugeMetricFamily("kofn_worker_up", "1 when it may be sent work.", labels=label)
+        connections = CounterMetricFamily(
+            "kofn_worker_connections", "How often it was connected.", labels=label
+        )
         flying = GaugeMetricFamily("kofn_worker_tasks_in_flight", "Sent, open.", labels=label)
+        waiting = GaugeMetricFamily(
+            "kofn_worker_queue_depth", "Tasks that wait there, as last reported.", labels=label
+        )
         ended = CounterMetricFamily(
             "kofn_worker_tasks", "Tasks by how they ended.", labels=[*label, "outcome"]
         )
@@ -81,6 +108,17 @@ class MasterCollector(Collector):
         )
         trips = HistogramMetricFamily(
             "kofn_worker_task_duration_seconds", "Round trip of answered tasks.", labels=label
+        )
+        queue = HistogramMetricFamily(
+            "kofn_worker_queue_duration_seconds", "Answered tasks' wait there.", labels=label
+        )
+        service = HistogramMetricFamily(
+            "kofn_worker_service_duration_seconds",
+            "Answered tasks' time on the device, injected delay included.",
+            labels=label,
+        )
+        faults = GaugeMetricFamily(
+            "kofn_worker_faults", "1 while it injects such a fault.", labels=[*label, "fault"]
         )
         quarantined = GaugeMetricFamily(
             "kofn_worker_quarantined", "1 while it is kept out for its lies.", labels=label
@@ -91,50 +129,29 @@ class MasterCollector(Collector):
         )  # fmt: skip
         lies = CounterMetricFamily("kofn_worker_lies", "Results found to be wrong.", labels=label)
         trust = self._state.pool.trust
-        for link in list(self._state.pool.links.values()):
-            name = [link.name]
+        links = list(self._state.pool.links.values())
+        names = Counter(link.name for link in links)
+        for link in links:
+            # A worker that moved leaves its old address behind for a while, under the same name.
+            is_alone = names[link.name] == 1
+            name = [link.name if is_alone else f"{link.name}@{link.address}"]
             is_out = trust.standing(link.address) == "quarantined"
             up.add_metric(name, link.state == "up" and not is_out)
             quarantined.add_metric(name, is_out)
             trusted.add_metric(name, trust.score(link.address))
             lies.add_metric(name, trust.lies(link.address))
+            connections.add_metric(name, link.connections)
             flying.add_metric(name, link.in_flight)
+            waiting.add_metric(name, link.queue_depth)
             ended.add_metric([*name, "answered"], link.results)
+            ended.add_metric([*name, "failed"], link.failures)
             ended.add_metric([*name, "lost"], link.losses)
             ended.add_metric([*name, "cancelled"], link.cancellations)
             busy.add_metric(name, link.busy_s)
-            trips.add_metric(name, link.round_trips.cumulative(), link.round_trips.total_s)
-        return up, flying, ended, busy, trips, quarantined, trusted, lies
-
-
-def serve_metrics(state: State, host: str, port: int) -> "MetricsServer":
-    """Start the HTTP server; port 0 takes a free one.
-
-    Raises:
-        OSError: the port is taken.
-    """
-    registry = CollectorRegistry()
-    registry.register(MasterCollector(state))
-    try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from error
-    return MetricsServer(server, thread)
-
-
-class MetricsServer:
-    """The running HTTP server."""
-
-    def __init__(self, server, thread) -> None:  # type: ignore[no-untyped-def] # library types
-        self._server, self._thread = server, thread
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(self._server.server_port)
-
-    def close(self) -> None:
-        """Stop listening; returns when its thread has ended."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
+            trips.add_metric(name, link.round_trips.cumulative(), link.round_trips.total)
+            queue.add_metric(name, link.queue_times.cumulative(), link.queue_times.total)
+            service.add_metric(name, link.service_times.cumulative(), link.service_times.total)
+            for kind in FAULTS:
+                faults.add_metric([*name, kind], kind in link.faults)
+        tasks = (flying, waiting, ended, busy, trips, queue, service)
+        return up, connections, *tasks, faults, quarantined, trusted, lies

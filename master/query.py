@@ -99,3 +99,9 @@ class Request:
         if not self.wishes.allow_partial:
             message += " Set allow_partial to take the others."
         return DeadlineExceeded(message) if self.out_of_time else Unavailable(message)
+
+    def outcome(self, error: KofnError | None) -> str:
+        """How it ended, in a word for the statistics."""
+        if error is not None:
+            return error.status.name.lower()
+        return "partial" if (self.source == Source.MISSING).any() else "ok"

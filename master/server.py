@@ -9,12 +9,13 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from kofn.metrics import MetricsServer, serve_metrics
 from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
 from kofn.wire.errors import ErrorInterceptor
 from master.config import MasterConfig
 from master.control import Control
 from master.gateway import Gateway
-from master.metrics import MetricsServer, serve_metrics
+from master.metrics import MasterCollector
 from master.pool import Pool
 from master.state import Events, State
 from models.store import Store
@@ -62,7 +63,9 @@ class MasterServer:
         where = self.config.server
         self.address = f"{where.host}:{channels.listen(server, f'{where.host}:{where.port}')}"
         if where.metrics_port is not None:
-            self._metrics = serve_metrics(self.state, where.host, where.metrics_port)
+            self._metrics = serve_metrics(
+                MasterCollector(self.state), where.host, where.metrics_port
+            )
             self.metrics_address = f"{where.host}:{self._metrics.port}"
         self._following = asyncio.create_task(self.pool.run(), name="pool")
         try:

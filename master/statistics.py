@@ -4,40 +4,20 @@ Plain numbers, changed on the event loop only. The control service, the Open Inf
 and the Prometheus collector read them; nothing here decides anything.
 """
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from kofn.metrics import COUNT_BUCKETS, Histogram
 from kofn.wire.source import Source
 from master.latency import Latency
 from master.query import Request
 
-# Upper bounds in seconds; a reply takes from half a millisecond to the longest sane deadline.
-DURATION_BUCKETS_S = (
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
-    0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0,
+ANSWERED = ("ok", "partial")
+# How requests end; the rest are gRPC's status names.
+OUTCOMES = (
+    *ANSWERED, "cancelled", "deadline_exceeded", "internal", "resource_exhausted", "unavailable",
 )  # fmt: skip
-
-
-@dataclass
-class Duration:
-    """How often something took how long, with a histogram over DURATION_BUCKETS_S."""
-
-    count: int = 0
-    total_s: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS_S) + 1))
-
-    def add(self, seconds: float) -> None:
-        """Count one occurrence."""
-        self.count += 1
-        self.total_s += seconds
-        self.buckets[bisect_left(DURATION_BUCKETS_S, seconds)] += 1
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """Prometheus' form: (upper bound, occurrences at or below it), the last bound "+Inf"."""
-        bounds = [*map(str, DURATION_BUCKETS_S), "+Inf"]
-        return list(zip(bounds, np.cumsum(self.buckets).tolist(), strict=True))
 
 
 @dataclass
@@ -46,22 +26,27 @@ class Statistics:
 
     slot_latency: Latency = field(default_factory=Latency)  # round trip of slots that replied
     reply_latency: Latency = field(default_factory=Latency)  # arrival to reply of requests
-    replies: Duration = field(default_factory=Duration)  # requests answered
-    failures: Duration = field(default_factory=Duration)  # requests answered with an error
-    queue: Duration = field(default_factory=Duration)
-    encode: Duration = field(default_factory=Duration)
-    wait: Duration = field(default_factory=Duration)
-    decode: Duration = field(default_factory=Duration)
+    # Arrival to reply of requests, seconds, by outcome.
+    requests: dict[str, Histogram] = field(
+        default_factory=lambda: {outcome: Histogram() for outcome in OUTCOMES}
+    )
+    queue: Histogram = field(default_factory=Histogram)  # seconds, as the next three
+    encode: Histogram = field(default_factory=Histogram)
+    wait: Histogram = field(default_factory=Histogram)
+    decode: Histogram = field(default_factory=Histogram)
+    # Of coded batches, as they start: clients' rows, and coding groups.
+    batch_rows: Histogram = field(default_factory=lambda: Histogram(COUNT_BUCKETS))
+    batch_groups: Histogram = field(default_factory=lambda: Histogram(COUNT_BUCKETS))
     rows: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
     batches: int = 0
     tasks_sent: int = 0
     tasks_resent: int = 0  # of these: hedges and second tries
     last_inference_ms: int = 0  # since the epoch
 
-    def add_request(self, request: Request, duration_s: float, now_ms: int, ok: bool) -> None:
-        """A request has its reply: `ok`, or an error."""
-        (self.replies if ok else self.failures).add(duration_s)
-        if ok:
+    def add_request(self, request: Request, duration_s: float, now_ms: int, outcome: str) -> None:
+        """A request has ended; `outcome` is one of OUTCOMES."""
+        self.requests[outcome].add(duration_s)
+        if outcome in ANSWERED:
             self.reply_latency.add(duration_s)
         timings = request.timings
         self.queue.add(timings.queue_s)
@@ -72,3 +57,7 @@ class Statistics:
         for source in Source:
             self.rows[source] += int(counts[source])
         self.last_inference_ms = now_ms
+
+    def add_refusal(self, outcome: str) -> None:
+        """A request was refused as it came."""
+        self.requests[outcome].add(0.0)

@@ -291,6 +291,13 @@ class FaultsText(Text):
     failure: FailureText | None = None
     corruption: CorruptionText | None = None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What goes wrong, in a word each: "delay", "corruption", and the kind of failure."""
+        parts = {"delay": self.delay, "corruption": self.corruption}
+        failure = (self.failure.kind,) if self.failure else ()
+        return (*(name for name, part in parts.items() if part), *failure)
+
     def laws(self) -> faults.Faults:
         """The same in seconds, ready to draw from; raises ValueError for a trace in a file."""
         delay, failure, lie = self.delay, self.failure, self.corruption

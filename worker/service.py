@@ -130,6 +130,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
             self._dispatcher.set_faults(parse_faults(request.faults_json))
         except (SettingsError, ValueError) as error:
             raise InvalidArgument(str(error), "bad-faults") from error
+        for stream in self._streams:
+            stream.tell_faults()
         return self._faults()
 
     async def GetFaults(

@@ -65,6 +65,8 @@ class Stream:
             messages: from the master.
             write: one message to it; one at a time.
         """
+        if self._dispatcher.faults.kinds:
+            self.tell_faults()
         parts = [
             asyncio.create_task(self._read(messages), name="stream-read"),
             asyncio.create_task(self._write(write), name="stream-write"),
@@ -92,6 +94,11 @@ class Stream:
         self._error = self._error or error
         self._dispatcher.drop(self)
         self._broken.set()
+
+    def tell_faults(self) -> None:
+        """Tell the master what goes wrong here from now on."""
+        told = worker_pb2.FaultsInForce(kinds=self._dispatcher.faults.kinds)
+        self._send(worker_pb2.FromWorker(faults=told))
 
     def drain(self) -> None:
         """Tell the master to send no further task; the stream ends when those in hand are done."""

@@ -17,20 +17,22 @@ class Tensor(_message.Message):
     def __init__(self, datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "program", "inputs", "deadline_ms", "seed", "traceparent")
+    __slots__ = ("id", "program", "inputs", "deadline_ms", "seed", "traceparent", "batch")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
     id: int
     program: str
     inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
     deadline_ms: int
     seed: int
     traceparent: str
-    def __init__(self, id: _Optional[int] = ..., program: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., deadline_ms: _Optional[int] = ..., seed: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    batch: int
+    def __init__(self, id: _Optional[int] = ..., program: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., deadline_ms: _Optional[int] = ..., seed: _Optional[int] = ..., traceparent: _Optional[str] = ..., batch: _Optional[int] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("ids",)
@@ -84,15 +86,23 @@ class Draining(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class FaultsInForce(_message.Message):
+    __slots__ = ("kinds",)
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kinds: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class FromWorker(_message.Message):
-    __slots__ = ("greeting", "result", "draining")
+    __slots__ = ("greeting", "result", "draining", "faults")
     GREETING_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
     greeting: Greeting
     result: Result
     draining: Draining
-    def __init__(self, greeting: _Optional[_Union[Greeting, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+    faults: FaultsInForce
+    def __init__(self, greeting: _Optional[_Union[Greeting, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., faults: _Optional[_Union[FaultsInForce, _Mapping]] = ...) -> None: ...
 
 class ProgramChunk(_message.Message):
     __slots__ = ("program", "data")

@@ -4,86 +4,25 @@ import asyncio
 import json
 import math
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from torch import nn
 
 import kofn
 from master.config import MasterConfig
 from master.gateway import STREAM_LIMIT
 from master.server import MasterServer
-from models.programs import content_hash, export_program
+from models.programs import content_hash
 from models.store import Store
-from support.scripted import ScriptedWorker, doubled, scripted_workers
-from support.serving import QUERY, queries, truth
+from support.live import deployment, live
+from support.scripted import doubled
+from support.serving import queries, truth
 from support.until import until
-
-
-class Doubled(nn.Module):
-    """The network whose program the scripted workers pretend to run."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        sums = images.flatten(1).sum(dim=1, keepdim=True)
-        return torch.cat([2 * sums, -sums], dim=1)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program as a file."""
-    path = tmp_path_factory.mktemp("programs") / "doubled.pt2"
-    path.write_bytes(export_program(Doubled(), torch.rand(2, *QUERY)))
-    return path
-
-
-@dataclass
-class Live:
-    """What a test may touch."""
-
-    master: MasterServer
-    client: kofn.AsyncClient
-    workers: list[ScriptedWorker]
-
-
-def deployment(archive: Path, **changes: Any) -> dict[str, Any]:
-    """A parity code over the program."""
-    return {
-        "name": "doubled",
-        "program": str(archive),
-        "code": {"name": "parity", "k": 2, "n": 3},
-        "policy": {"wait": "soft", "soft_deadline": "1ms"},
-        "batching": {"max_delay_ms": 0, "max_request_rows": 64},
-        "timeout_ms": 5000,
-        **changes,
-    }
-
-
-@asynccontextmanager
-async def live(archive: Path, *deployments: dict[str, Any]) -> AsyncIterator[Live]:
-    """Three workers that lack the program, a master, a client."""
-    workers = [ScriptedWorker(f"w{i}", programs=[]) for i in range(3)]
-    async with scripted_workers(*workers) as addresses:
-        config = MasterConfig.model_validate(
-            {
-                "server": {"port": 0, "metrics_port": 0, "drain_s": 1},
-                "workers": addresses,
-                "deployments": list(deployments or [deployment(archive)]),
-            }
-        )
-        async with (
-            MasterServer(config, Store(archive.parent / "store")) as master,
-            kofn.AsyncClient(master.address) as client,
-        ):
-            yield Live(master, client, workers)
 
 
 async def test_programs_are_pushed_and_served(archive: Path) -> None:
@@ -234,25 +173,6 @@ async def test_events_tell_what_changes(archive: Path) -> None:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         assert heard[0] == "deployed other"
-
-
-async def test_metrics_are_served_and_move(archive: Path) -> None:
-    """One scrape over HTTP, in Prometheus' own format."""
-    async with live(archive) as now:
-        await now.client.infer("doubled", queries(6), wait="all")
-        url = f"http://{now.master.metrics_address}/metrics"
-
-        def scrape() -> str:
-            with urllib.request.urlopen(url, timeout=5) as reply:
-                return reply.read().decode()
-
-        text = await asyncio.to_thread(scrape)
-        assert 'kofn_rows_total{deployment="doubled",source="direct"} 6.0' in text
-        assert 'kofn_worker_up{worker="w0"} 1.0' in text
-        assert 'kofn_worker_trust{worker="w0"} 1.0' in text
-        assert 'kofn_worker_tasks_total{outcome="answered",worker="w0"} 1.0' in text
-        assert 'kofn_request_duration_seconds_count{deployment="doubled",outcome="ok"} 1.0' in text
-        assert 'kofn_stage_duration_seconds_bucket{deployment="doubled",le="+Inf"' in text
 
 
 async def test_metrics_and_status_show_a_liar(archive: Path) -> None:

@@ -55,6 +55,7 @@ class Master:
         self.stub: Any = worker_pb2_grpc.WorkerStub(self.channel)
         self.stream: Any = None  # the last one opened
         self.streams: list[Any] = []
+        self.faults: list[list[str]] = []  # in force, each time that the worker told
 
     async def open(self) -> worker_pb2.Greeting:
         """Open the stream; gives the greeting."""
@@ -63,10 +64,16 @@ class Master:
         return (await self.read()).greeting
 
     async def read(self) -> worker_pb2.FromWorker:
-        """The next message; fails when the stream has ended or nothing comes."""
-        message = await asyncio.wait_for(self.stream.read(), PATIENCE_S)
-        assert isinstance(message, worker_pb2.FromWorker), message
-        return message
+        """The next message but for those of faults; fails when none comes or the stream has ended.
+
+        Faults told are kept in `faults`.
+        """
+        while True:
+            message = await asyncio.wait_for(self.stream.read(), PATIENCE_S)
+            assert isinstance(message, worker_pb2.FromWorker), message
+            if not message.HasField("faults"):
+                return message
+            self.faults.append(list(message.faults.kinds))
 
     async def results(self, count: int) -> dict[int, worker_pb2.Result]:
         """So many results, by id."""

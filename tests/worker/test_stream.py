@@ -201,3 +201,14 @@ async def test_an_empty_message_breaks_the_stream(worker: WorkerServer, master: 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await master.read()
     assert from_rpc_error(caught.value).status is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_faults_in_force_are_told(start: Any, dial: Any) -> None:
+    """At the start where there are any, then whenever they change: by kind."""
+    worker = await start(faults={"delay": {"law": "constant", "value_ms": 0}})
+    master = await dial(worker)
+    await master.set_faults('{"failure": {"kind": "drop", "at_s": 100}}')
+    await master.set_faults("")
+    await master.send(master.task(1))
+    await master.results(1)
+    assert master.faults == [["delay"], ["drop"], []]
