@@ -7,19 +7,30 @@ when rows become a batch is `batcher`'s.
 import asyncio
 import itertools
 from time import monotonic, time_ns
+from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from kofn.wire.errors import DRAINING, KofnError, ResourceExhausted, Unavailable
 from master.batcher import Batcher, QueueFull
 from master.binding import Binding
+from master.coding import Coding
 from master.config import DeploymentConfig
 from master.gains import Gains
 from master.policy import Policy, usual
 from master.pool import Pool
-from master.query import Request, Wishes
-from master.scatter import CodedBatch, Coding
+from master.query import NOBODY, Caller, Request, Wishes
+from master.scatter import CodedBatch
 from master.statistics import Statistics
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+SLOW_SHARE = 0.5  # of the time that a client allows: what takes longer may soon be late
+MOST_TOLD = 16  # batches of a request in one log line
+
+log = structlog.get_logger(__name__)
 
 
 class Deployment:
@@ -29,11 +40,18 @@ class Deployment:
         config: as in the deployment file.
         binding: its code and programs.
         pool: the workers, which hold the programs.
+        tracer: makes spans; None makes none.
     """
 
     _numbers = itertools.count(1)  # of requests, over all deployments of this process
 
-    def __init__(self, config: DeploymentConfig, binding: Binding, pool: Pool) -> None:
+    def __init__(
+        self,
+        config: DeploymentConfig,
+        binding: Binding,
+        pool: Pool,
+        tracer: "Tracer | None" = None,
+    ) -> None:
         self.config = config
         self.binding = binding
         self.policy = usual(config.policy.make(), binding.code)
@@ -48,6 +66,7 @@ class Deployment:
             answer_shape=binding.answer.shape,
             statistics=self.statistics,
             gains=Gains(binding.code),
+            tracer=tracer,
         )
         self._batch_numbers = itertools.count(1)
         # One queue a policy: rows that are to be waited for differently cannot share a batch.
@@ -72,7 +91,9 @@ class Deployment:
         """Whether a request would find a worker."""
         return not self._closed and self._pool.workers_up > 0
 
-    async def infer(self, rows: np.ndarray, wishes: Wishes, policy: Policy) -> Request:
+    async def infer(
+        self, rows: np.ndarray, wishes: Wishes, policy: Policy, caller: Caller = NOBODY
+    ) -> Request:
         """Answer rows [r, *query] float32; returns when all are answered or time is up.
 
         Raises:
@@ -92,6 +113,7 @@ class Deployment:
             answer_shape=self._coding.answer_shape,
             arrived=now,
             future=loop.create_future(),
+            caller=caller,
         )
         try:
             self._queue(request, policy, now)
@@ -113,6 +135,8 @@ class Deployment:
             self._forget(request)
             took_s = monotonic() - now
             self.statistics.add_request(request, took_s, time_ns() // 1_000_000, outcome)
+            if outcome != "ok" or took_s > SLOW_SHARE * (wishes.deadline - now):
+                self._tell(request, outcome, took_s)
         if error is not None:
             raise error
         return request
@@ -126,6 +150,24 @@ class Deployment:
         for request in list(self._requests.values()):
             request.failure = reason
             request.expire()
+
+    def _tell(self, request: Request, outcome: str, took_s: float) -> None:
+        """The one log line about a request that was slow or is not answered in full."""
+        timings = request.timings
+        tell = log.info if outcome == "cancelled" else log.warning  # by its client, who knows
+        tell(
+            "request-slow" if outcome == "ok" else f"request-{outcome.replace('_', '-')}",
+            request=request.name,
+            deployment=self.config.name,
+            rows=len(request.rows),
+            batches=list(request.responders)[:MOST_TOLD],
+            took_ms=round(1e3 * took_s, 3),
+            **{
+                f"{stage}_ms": round(1e3 * getattr(timings, f"{stage}_s"), 3)
+                for stage in ("queue", "encode", "wait", "decode")
+            },
+            reason=request.failure,
+        )
 
     def _expire(self, request: Request) -> None:
         """Its deadline has passed; say how far it got."""

@@ -6,11 +6,15 @@ batches; its future is resolved exactly once. It knows neither grpc nor codes.
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kofn.wire.errors import DeadlineExceeded, KofnError, Unavailable
 from kofn.wire.source import Source
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,17 @@ class Wishes:
 
     deadline: float  # monotonic seconds
     allow_partial: bool = False  # rows that cannot be had in time may be missing
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, for whoever watches."""
+
+    request_id: str = ""  # the client's, else made; in logs and traces
+    span: "Span | None" = None  # of the request, where it is traced
+
+
+NOBODY = Caller()
 
 
 @dataclass
@@ -48,6 +63,7 @@ class Request:
         wishes: deadline and options.
         answer_shape: shape of one answer.
         arrived: monotonic seconds.
+        caller: its name and span.
     """
 
     id: int
@@ -56,6 +72,7 @@ class Request:
     answer_shape: tuple[int, ...]
     arrived: float
     future: "asyncio.Future[None]"  # resolved when no row is pending, or the deadline has passed
+    caller: Caller = NOBODY
     outputs: np.ndarray = field(init=False)  # [r, *answer]; NaN where missing
     source: np.ndarray = field(init=False)  # uint8 [r], a Source each
     expected_error: np.ndarray = field(init=False)  # float32 [r]; NaN where unknown
@@ -71,6 +88,16 @@ class Request:
         self.source = np.zeros(count, np.uint8)
         self.expected_error = np.full(count, np.nan, np.float32)
         self.pending = count
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return self.caller.request_id or f"#{self.id}"
+
+    @property
+    def span(self) -> "Span | None":
+        """Its span, where it is traced."""
+        return self.caller.span
 
     @property
     def is_done(self) -> bool:

@@ -6,23 +6,21 @@ batch: at thousands of batches a second the tasks would cost more than the codes
 """
 
 import asyncio
-import math
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 import torch
 
-from codes.base import Code
-from codes.locating import LocatesErrors, TooManyErrors
-from kofn.wire import worker_pb2
+from codes.locating import TooManyErrors
 from kofn.wire.source import Source
-from kofn.wire.tensors import fill, from_wire
 from master.batcher import Plan
-from master.encoding import Encoder, Shard
+from master.coding import Coding
+from master.encoding import Shard
 from master.events import (
     Answer,
     Cancel,
@@ -36,37 +34,28 @@ from master.events import (
     Send,
     Tick,
 )
-from master.gains import Gains
 from master.gather import Gather
 from master.link import Outcome
+from master.parts import Parts
 from master.policy import Policy
 from master.pool import Pool
 from master.query import Request, Timings
-from master.statistics import Statistics
+from master.results import Results
+from master.sends import Label, Sends
+
+if TYPE_CHECKING:
+    from master.tracing import BatchTrace
 
 # Encoding more than this many bytes leaves the event loop: about a millisecond of work.
 OFF_LOOP_BYTES = 4 << 20
-LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
 REPLY_MARGIN_S = 0.005  # what an answer needs from here to the client, at least
 REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
+MOST_TOLD = 16  # request ids in one log line
 
 # One thread, which runs torch on that thread alone: more would fight the workers for cores.
 _encoders = ThreadPoolExecutor(1, "encode", initializer=torch.set_num_threads, initargs=(1,))
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Coding:
-    """What every batch of a deployment has in common."""
-
-    name: str
-    code: Code
-    encoder: Encoder
-    programs: Mapping[str, str]  # role -> content hash
-    answer_shape: tuple[int, ...]
-    statistics: Statistics
-    gains: Gains  # of the code, shared by all batches: its cache is per set of responders
 
 
 class CodedBatch:
@@ -81,6 +70,8 @@ class CodedBatch:
         done: called once when nothing more will come of this batch.
     """
 
+    _ids = itertools.count(1)  # of batches, over all deployments of this process
+
     def __init__(
         self,
         number: int,
@@ -91,32 +82,28 @@ class CodedBatch:
         requests: Mapping[int, Request],
         done: Callable[["CodedBatch"], None],
     ) -> None:
-        self.number = number
         self.plan = plan
         self._coding = coding
         self._pool = pool
         self._policy = policy
-        self._parts = [(requests[s.request], s.start, s.stop) for s in plan.segments]
+        self._parts = Parts(plan, requests, coding.code.q)
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._gather: Gather
-        self._shards: Sequence[Shard] = ()
-        self._messages: list[worker_pb2.ToWorker | None] = [None] * coding.code.n
-        # Sends whose end is open, by slot: (worker address, task id on its link, sent at).
-        self._sends: dict[int, list[tuple[str, int, float]]] = {}
-        self._results: dict[int, np.ndarray] = {}  # float32, as wide as the slot, read-only
-        self._workers: dict[int, str] = {}  # whose result that is, by slot
-        self._liars: set[str] = set()  # workers whose result was found to be wrong
+        self._results = Results(coding, plan.groups)
         self._timer: asyncio.TimerHandle | None = None
         self._started = monotonic()
         self._sent_at = 0.0
-        self._late_after_s = math.inf
         self._finished = False
         self._timings = Timings(queue_s=self._started - plan.oldest_arrival)
+        label = Label(next(self._ids), number, plan.latest_deadline)
+        self.id = label.id
+        self._trace = self._begin_trace() if coding.tracer is not None else None
+        self._sends = Sends(label, coding, pool, self._heard, self._trace)
 
     def start(self) -> None:
         """Encode and send; returns at once, the rest happens in callbacks."""
-        rows = self._stacked_rows()
+        rows = self._parts.stacked()
         if self._coding.encoder.is_slow or rows.nbytes > OFF_LOOP_BYTES:
             encoding = self._loop.run_in_executor(_encoders, self._encode, rows)
             encoding.add_done_callback(self._encoded_off_loop)
@@ -125,18 +112,17 @@ class CodedBatch:
 
     def abandon(self) -> None:
         """Nobody waits any more: tell the workers to drop it."""
-        for slot in list(self._sends):
-            self._cancel(slot)
+        self._sends.cancel_all()
         self._finish()
 
     @property
     def is_wanted(self) -> bool:
         """Whether any of its requests still waits."""
-        return any(not request.is_done for request, _, _ in self._parts)
+        return any(not request.is_done for request in self._parts.requests)
 
     def serves(self, request: Request) -> bool:
         """Whether rows of this request travel in this batch."""
-        return any(request is other for other, _, _ in self._parts)
+        return any(request is other for other in self._parts.requests)
 
     def report(self) -> str:
         """How far it has come, for a client that waits no longer."""
@@ -144,12 +130,6 @@ class CodedBatch:
         return f"{replied} of {self._coding.code.n} slots replied"
 
     # Out.
-
-    def _stacked_rows(self) -> np.ndarray:
-        pieces = [request.rows[start:stop] for request, start, stop in self._parts]
-        if self.plan.padding:  # repeats a real row: a shape of zeros could be out of range
-            pieces.append(np.repeat(pieces[-1][-1:], self.plan.padding, axis=0))
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _encode(self, rows: np.ndarray) -> Sequence[Shard]:
         code = self._coding.code
@@ -164,7 +144,8 @@ class CodedBatch:
             return
         now = self._sent_at = monotonic()
         self._timings.encode_s = now - self._started
-        self._shards = shards
+        if self._trace is not None:
+            self._trace.stage("encode", self._started)
         code, plan = self._coding.code, self.plan
         allowed = plan.earliest_deadline - plan.oldest_arrival
         margin = max(REPLY_MARGIN_S, REPLY_MARGIN_SHARE * allowed)
@@ -177,88 +158,25 @@ class CodedBatch:
             impatient_at=plan.earliest_deadline - margin,
             deadline=plan.latest_deadline,
         )
-        median_s = self._coding.statistics.slot_latency.quantile(0.5)
-        self._late_after_s = math.inf if median_s is None else LATE_FACTOR * median_s
-        self._first_choice = self._pool.assignment.assign(code.sent)
+        self._sends.begin(shards)
         self._obey(self._gather.start(now))
-
-    def _send(self, slot: int, attempt: int) -> None:
-        is_first = attempt == 0 and slot < len(self._first_choice)  # spares are sent later
-        address = self._first_choice[slot] if is_first else self._another(slot)
-        link = self._pool.links.get(address) if address is not None else None
-        message = self._message(slot)
-        task = message.task
-        task.seed = (self.number << 16) | (slot << 8) | attempt
-        sent_at = monotonic()
-        left_s = self.plan.latest_deadline - sent_at
-        task.deadline_ms = max(1, int(1e3 * left_s))
-
-        def then(outcome: Outcome) -> None:
-            self._heard(slot, address or "", outcome, sent_at)
-
-        task_id = link.send(message, then) if link is not None else None
-        if address is None or task_id is None:
-            # Told later, not from within gather's own command list.
-            self._loop.call_soon(self._on, Lost(slot))
-            return
-        self._coding.statistics.tasks_sent += 1
-        self._coding.statistics.tasks_resent += not is_first
-        self._pool.assignment.sent(address)
-        self._sends.setdefault(slot, []).append((address, task_id, sent_at))
-
-    def _another(self, slot: int) -> str | None:
-        taken = {address for sends in self._sends.values() for address, _, _ in sends}
-        late = {address for address, _, _ in self._sends.get(slot, ())}  # not these, if at all
-        return self._pool.assignment.another(taken | self._liars, late | self._liars)
-
-    def _message(self, slot: int) -> worker_pb2.ToWorker:
-        """A fresh message: a link writes it later, so that two sends must not share one."""
-        first = self._messages[slot]
-        if first is None:
-            first = self._messages[slot] = worker_pb2.ToWorker()
-            first.task.program = self._coding.programs[self._coding.code.roles[slot]]
-            for tensor in self._shards[slot]:
-                fill(first.task.inputs.add(), tensor.numpy())
-            return first
-        again = worker_pb2.ToWorker()
-        again.CopyFrom(first)
-        return again
 
     # Back.
 
-    def _heard(self, slot: int, address: str, outcome: Outcome, sent_at: float) -> None:
-        self._pool.assignment.done(address)
+    def _heard(self, slot: int, address: str, outcome: Outcome, took_s: float) -> None:
         if self._finished:
             return
-        open_sends = self._sends.get(slot, [])
-        self._sends[slot] = [s for s in open_sends if (s[0], s[2]) != (address, sent_at)]
-        result = self._checked(slot, outcome)
-        if result is None:
+        if outcome is None or outcome.code != 0:
             self._on(Lost(slot))
             return
-        took_s = monotonic() - sent_at
-        self._coding.statistics.slot_latency.add(took_s)
-        self._pool.assignment.observe(address, took_s > self._late_after_s)
-        if slot not in self._results:
-            self._results[slot], self._workers[slot] = result, address
-        self._on(Replied(slot))
-
-    def _checked(self, slot: int, outcome: Outcome) -> np.ndarray | None:
-        """A result as the decoder takes it; None when there is none or it is unusable."""
-        if outcome is None or outcome.code != 0:
-            return None
         try:
-            array = from_wire(outcome.outputs[0])
-        except (IndexError, ValueError) as error:
-            log.warning("malformed-result", deployment=self._coding.name, reason=str(error))
-            return None
-        width = self._coding.code.widths[slot]
-        rows = (width,) if width else ()
-        expected = (self.plan.groups, *rows, *self._coding.answer_shape)
-        if array.shape != expected or not np.isfinite(array).all():
-            log.warning("unusable-result", deployment=self._coding.name, shape=array.shape)
-            return None
-        return array.astype(np.float32, copy=False)
+            self._results.take(slot, address, outcome)
+        except ValueError as error:
+            log.warning("unusable-result", **self._about(), slot=slot, reason=str(error))
+            self._on(Lost(slot))
+            return
+        self._sends.answered(address, took_s)
+        self._on(Replied(slot))
 
     def _on(self, event: Event) -> None:
         if not self._finished:
@@ -272,10 +190,12 @@ class CodedBatch:
                     self._obey(self._gather.on(verdict, monotonic()))
                     return  # it was the last one
                 case Send(slot, attempt):
-                    self._send(slot, attempt)
+                    if not self._sends.send(slot, attempt):
+                        # Told later, not from within gather's own command list.
+                        self._loop.call_soon(self._on, Lost(slot))
                 case Cancel(slots):
                     for slot in slots:
-                        self._cancel(slot)
+                        self._sends.cancel(slot)
                 case Answer(answers, slots, direct):
                     self._answer(answers, slots, direct)
                 case Fail(answers, reason=reason):
@@ -298,57 +218,42 @@ class CodedBatch:
         self._timer = None
         self._on(Tick())
 
-    def _cancel(self, slot: int) -> None:
-        now = monotonic()
-        for address, task_id, sent_at in self._sends.pop(slot, ()):
-            if now - sent_at > self._late_after_s:  # else it may have been about to answer
-                self._pool.assignment.observe(address, was_late=True)
-            self._pool.links[address].cancel(task_id)
-            self._pool.assignment.done(address)
-
     def _judged(self, slots: tuple[int, ...], most: int) -> Judged:
         """Find the wrong results, forget them, and let the pool know whom to trust."""
         began = monotonic()
-        code = self._coding.code
-        assert isinstance(code, LocatesErrors)  # a deployment with liars has such a code
         lied: tuple[int, ...] | None = None
         try:
-            lied = code.locate(self._tensors(slots), slots, most)
+            lied = self._results.locate(slots, most)
         except TooManyErrors as error:
-            log.warning("too-many-errors", deployment=self._coding.name, reason=str(error))
+            log.warning("too-many-errors", **self._about(), reason=str(error))
         for slot in slots if lied is not None else ():
-            address, has_lied = self._workers[slot], slot in (lied or ())
-            self._pool.heard(address, lied=has_lied, needed=code.sent)
+            address, has_lied = self._results.workers[slot], slot in (lied or ())
+            self._pool.heard(address, lied=has_lied, needed=self._coding.code.sent)
             if has_lied:
-                del self._results[slot]
-                self._liars.add(address)
+                self._results.forget(slot)
+                self._sends.avoid(address)
         self._timings.decode_s += monotonic() - began
+        if self._trace is not None:
+            self._trace.stage("locate", began, slots=_listed(slots), liars=_listed(lied or ()))
         return Judged(slots, lied)
-
-    def _tensors(self, slots: Sequence[int]) -> list[torch.Tensor]:
-        # Copies: torch wants memory that it may write to.
-        return [torch.from_numpy(self._results[slot].copy()) for slot in slots]
 
     def _answer(self, answers: Sequence[int], slots: Sequence[int], direct: bool) -> None:
         began = monotonic()
         self._timings.wait_s = began - self._sent_at
-        code = self._coding.code
         if direct:
-            values = dict.fromkeys(answers, self._results[slots[0]])
-            errors = dict.fromkeys(answers, 0.0)
+            had = dict.fromkeys(answers, (self._results.direct(slots[0]), 0.0))
         else:
-            decoded = code.decode(self._tensors(slots), slots, answers).numpy()
-            values = {j: decoded[:, i] for i, j in enumerate(answers)}
-            told = code.expected_error(slots)
-            errors = {j: float("nan") if told is None else float(told[j]) for j in answers}
+            had = dict(self._results.decoded(answers, slots))
         self._timings.decode_s += monotonic() - began
+        if self._trace is not None and not direct:
+            self._trace.stage("decode", began, slots=_listed(slots), answers=len(answers))
         source = Source.DIRECT if direct else Source.DECODED
         for j in answers:
-            self._deliver(j, values[j], source, errors[j])
+            self._deliver(j, *had[j], source)
 
-    def _deliver(self, j: int, values: np.ndarray, source: Source, error: float) -> None:
+    def _deliver(self, j: int, values: np.ndarray, error: float, source: Source) -> None:
         """Put answer j of every group where its request waits for it."""
-        for request, rows, groups in self._places(j):
+        for request, rows, groups in self._parts.places(j):
             if not request.is_done:
                 request.outputs[rows] = values[groups]
                 request.source[rows] = source
@@ -356,29 +261,18 @@ class CodedBatch:
                 self._settle(request, rows)
 
     def _fail(self, answers: Sequence[int], reason: str) -> None:
+        if self._trace is not None:
+            self._trace.failed(reason)
         for j in answers:
-            for request, rows, _ in self._places(j):
+            for request, rows, _ in self._parts.places(j):
                 if not request.is_done:
                     request.failure = reason
                     request.out_of_time |= monotonic() >= self.plan.latest_deadline
                     self._settle(request, rows)
 
-    def _places(self, j: int) -> list[tuple[Request, slice, slice]]:
-        """For answer j: each request's rows that it holds, and the groups they are in."""
-        q = self._coding.code.q
-        places, position = [], 0
-        for request, start, stop in self._parts:
-            first = position + (j - position) % q  # first place of this part that is answer j
-            end = position + stop - start
-            if first < end:
-                rows = slice(start + first - position, stop, q)
-                places.append((request, rows, slice(first // q, (end - 1 - j) // q + 1)))
-            position = end
-        return places
-
     def _settle(self, request: Request, rows: slice) -> None:
         request.timings.take_longest(self._timings)
-        request.responders[self.number] = tuple(self._gather.responders)
+        request.responders[self.id] = tuple(self._gather.responders)
         request.settle(len(range(rows.start, rows.stop, rows.step)))
 
     # The end.
@@ -388,8 +282,8 @@ class CodedBatch:
         try:
             work()
         except Exception as error:
-            log.exception("batch-failed", deployment=self._coding.name, batch=self.number)
-            for request, _, _ in self._parts:
+            log.exception("batch-failed", **self._about())
+            for request in self._parts.requests:
                 if not request.is_done:
                     request.future.set_exception(error)
             self.abandon()
@@ -400,4 +294,25 @@ class CodedBatch:
         self._finished = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._trace is not None:
+            self._trace.finished()
         self._done(self)
+
+    # For whoever watches.
+
+    def _begin_trace(self) -> "BatchTrace | None":
+        from master.tracing import BatchTrace  # loads OpenTelemetry
+
+        trace = BatchTrace.of(self._coding, self._parts.requests)
+        if trace is not None:
+            trace.started(self.id, self.plan.rows, self.plan.groups, self._timings.queue_s)
+        return trace
+
+    def _about(self) -> dict[str, Any]:
+        """What a log line says of this batch."""
+        requests = [request.name for request in self._parts.requests]
+        return {"deployment": self._coding.name, "batch": self.id, "requests": requests[:MOST_TOLD]}
+
+
+def _listed(slots: Sequence[int]) -> str:
+    return ",".join(map(str, slots))
