@@ -11,11 +11,13 @@ from codes.assisted import Assisted
 from codes.backup import Backup
 from codes.base import Code, NotRecoverable
 from codes.berrut import Berrut
+from codes.coin import Coin
 from codes.exact_case import ExactCase
 from codes.lagrange import Lagrange
 from codes.learned import Learned
 from codes.mosaic import Mosaic
 from codes.parity import Parity
+from codes.product import Product
 from codes.replication import Replication
 from codes.spline import Spline
 from codes.split_lagrange import SplitLagrange
@@ -37,6 +39,8 @@ REGISTRY: dict[str, type[Code]] = {
         SplitLagrange,
         Berrut,
         Spline,
+        Coin,
+        Product,
     )
 }
 

@@ -76,6 +76,12 @@ class Code(ABC):
         return self.k
 
     @property
+    def model_roles(self) -> tuple[str, ...]:
+        """Roles whose programs give the answers: "base", or several where a group asks several
+        models. k is q times their number, and answer m * q + j is that of model m to query j."""
+        return (BASE,)
+
+    @property
     def spares(self) -> int:
         """Of the slots, the last ones that are sent only in place of late ones."""
         return 0
@@ -91,6 +97,11 @@ class Code(ABC):
         """How many are worth waiting for, if nobody says otherwise: more than 1 where any slots
         decode, and few of them badly."""
         return 1
+
+    def first_slots(self, answers: Sequence[int]) -> tuple[int, ...]:
+        """The slots worth sending at once where these answers are wanted; the others are sent when
+        one of them is late or lost."""
+        return tuple(range(self.sent))
 
     @property
     def pads(self) -> int:

@@ -11,7 +11,7 @@ class ExactCase:
     Attributes:
         program: of the slots: any function of one query, a linear one, a polynomial of `degree`, or
             a homogeneous one: with terms of degree d, d - 2, ... only.
-        groups: the coding groups, as the rows of a matrix [b, k]: query j of such a group is
+        groups: the coding groups, as the rows of a matrix [b, q]: query j of such a group is
             sum_b groups[b][j] c_b for some c. The identity stands for every group.
         needs: how many responders.
         says: the same in words.

@@ -125,17 +125,17 @@ def measure_moments(
 ) -> Moments:
     """Run the programs over coded queries and take the moments of what they return.
 
-    The queries are shuffled into coding groups `groupings` times. The base program is called on
-    every query once, and every slot's on every shard that is not a query. More groupings steady
-    the covariances of a small sample.
+    The queries are shuffled into coding groups `groupings` times. The programs that give answers
+    are called on every query once, and every slot's on every shard that is not a query. More
+    groupings steady the covariances of a small sample.
 
     Args:
         code: that will be calibrated.
-        programs: by role, as the slots run them, rows independent; the base's is [rows, *query] ->
+        programs: by role, as the slots run them, rows independent; a model's is [rows, *query] ->
             [rows, *answer]. One program alone stands for a code whose roles are all "base". A
             "stem" among them is what queries go through before they are coded.
         queries: unlabelled, as clients send them, best such that no program was trained on; at
-            least 2 k, at best a thousand.
+            least 2 q, at best a thousand.
         seed: of the groupings.
         groupings: at least 1.
 
@@ -143,26 +143,26 @@ def measure_moments(
         ValueError: too few queries or groupings, a role without a program, or one whose results
             are not finite.
     """
-    k, groups = code.k, len(queries) // code.k
+    q, groups = code.q, len(queries) // code.q
     if groups < 2:
         raise ValueError(
-            f"Argument 'queries' must have at least 2 k = {2 * k} rows, not {len(queries)}."
+            f"Argument 'queries' must have at least 2 q = {2 * q} rows, not {len(queries)}."
         )
     if groupings < 1:
         raise ValueError(f"Argument 'groupings' must be at least 1, not {groupings}.")
     by_role = programs if isinstance(programs, Mapping) else {BASE: programs}
-    missing = sorted(set(code.roles) - set(by_role))
+    missing = sorted({*code.roles, *code.model_roles} - set(by_role))
     if missing:
         raise ValueError(f"Argument 'programs' must have a program for role {missing[0]!r}.")
     own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
     generator = torch.Generator().manual_seed(seed)
-    truth = _run(by_role[BASE], queries)
+    truths = [_run(by_role[model], queries) for model in code.model_roles]
     stem = by_role.get(STEM)
     answers, results = [], []  # [groups, k, *answer] and [groups, rows, *answer] of each grouping
     for _ in range(groupings):
-        order = torch.randperm(len(queries), generator=generator)[: groups * k].view(groups, k)
+        order = torch.randperm(len(queries), generator=generator)[: groups * q].view(groups, q)
         shards = shards_of(code, queries[order.to(queries.device)], stem)
-        grouped = truth[order.numpy()]
+        grouped = np.concatenate([truth[order.numpy()] for truth in truths], axis=1)
         answers.append(grouped)
         rows = []
         for slot, width in enumerate(code.widths):

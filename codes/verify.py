@@ -156,7 +156,7 @@ class Trial:
 
 
 def exact_groups(case: ExactCase, g: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Groups of the exact case, float32 [g, k, *shape]."""
+    """Groups of the exact case, float32 [g, q, *shape]."""
     basis = np.array(case.groups)
     mixed = np.random.default_rng(seed).uniform(-1, 1, (g, prod(shape), len(basis))) @ basis
     return torch.from_numpy(mixed.transpose(0, 2, 1).copy()).float().reshape(g, -1, *shape)
@@ -196,10 +196,10 @@ def respond(code: Code, queries: Tensor, program: Callable[[Tensor], Tensor]) ->
 
     Args:
         code: its slots that do not run the base program return their `responses`.
-        queries: [g, k, *query].
+        queries: [g, q, *query].
         program: [..., *query] to [..., *answer].
     """
-    answers = program(queries)
+    answers = answers_of(code, queries, program)
     results = []
     for slot, shard in enumerate(code.encode(queries)):
         if code.roles[slot] == BASE or not isinstance(code, LinearDecoding):
@@ -209,6 +209,12 @@ def respond(code: Code, queries: Tensor, program: Callable[[Tensor], Tensor]) ->
         rows = torch.einsum("mk,gk...->gm...", ideal, answers)
         results.append(rows if code.widths[slot] else rows[:, 0])
     return results
+
+
+def answers_of(code: Code, queries: Tensor, program: Callable[[Tensor], Tensor]) -> Tensor:
+    """The k answers of each group, [g, k, *answer]: a further model's are the first's, turned."""
+    first = program(queries)
+    return torch.cat([first.roll(turn, -1) for turn in range(len(code.model_roles))], 1)
 
 
 def _made(code: Code, seed: int) -> Trial:
@@ -224,7 +230,7 @@ def _made(code: Code, seed: int) -> Trial:
         return bend(x.reshape(*ahead, -1)[..., : prod(answer)]).reshape(*ahead, *answer)
 
     results = [result.float() for result in respond(code, queries, program)]
-    return Trial(results, program(queries).float())
+    return Trial(results, answers_of(code, queries, program).float())
 
 
 def _drawn(code: Calibrated, seed: int) -> Trial:

@@ -158,7 +158,7 @@ def test_refusals_name_what_is_wrong() -> None:
         Moments.from_arrays({**arrays, "answer_cov": np.full((4, 4), np.nan)})
     with pytest.raises(ValueError, match="need the arrays"):
         Moments.from_arrays({"answer_cov": np.zeros((4, 4))})
-    with pytest.raises(ValueError, match="at least 2 k = 8 rows, not 7"):
+    with pytest.raises(ValueError, match="at least 2 q = 8 rows, not 7"):
         measure_moments(code, network(6), queries(7, 1))
     with pytest.raises(ValueError, match="finite results"):
         measure_moments(code, lambda x: x / 0, queries(100, 1))

@@ -14,13 +14,13 @@ import codes
 from codes.base import NotRecoverable
 from codes.berrut import Berrut
 from codes.interpolation import POINTS, berrut_weights
-from codes.linear import LinearCode
+from codes.linear import LinearDecoding
 from codes.parity import Parity
 from codes.replication import Replication
 from codes.spline import Spline, spline_weights
 
 # Codes that copy or average: tests of their own say by hand what comes out.
-COPIES = {"uncoded", "replication", "mosaic", "backup", "assisted", "learned"}
+COPIES = {"uncoded", "replication", "mosaic", "backup", "assisted", "learned", "product"}
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 
 
@@ -28,8 +28,8 @@ VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.json"))
 def test_reference_vectors(path: Path) -> None:
     vectors = json.loads(path.read_text(encoding="utf-8"))
     code = codes.make(path.stem, **vectors["code"])
-    assert isinstance(code, LinearCode)
-    np.testing.assert_allclose(code.generator, vectors["generator"], atol=1e-13)
+    assert isinstance(code, LinearDecoding)
+    np.testing.assert_allclose(code.responses, vectors["generator"], atol=1e-13)
     for slots, decoder in vectors["decoders"]:
         np.testing.assert_allclose(code.decoder(slots), decoder, rtol=1e-9, atol=1e-12)
 

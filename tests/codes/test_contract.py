@@ -12,7 +12,15 @@ from codes.base import Code
 from codes.calibrated import Calibrated, measure_moments
 from codes.contract_bits import noise
 from codes.linear import LinearDecoding
+from codes.neural import Weights
 from codes.parity import Parity
+
+
+def fitted(n: int) -> Weights:
+    """Outputs of n programs that have something in common."""
+    shared = noise(300, 1, 4)
+    return Weights({"outputs": shared + noise(300, n, 4, seed=1)})
+
 
 CASES: dict[str, list[dict[str, Any]]] = {
     "uncoded": [{"k": 1}, {"k": 4}],
@@ -77,6 +85,23 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"k": 2, "n": 3},
         {"k": 3, "n": 3, "lambda_d": 0.0},
         {"k": 4, "n": 6, "lambda_e": 1e-3},
+    ],
+    "coin": [
+        {"k": 1, "n": 1},
+        {"k": 2, "n": 3, "weights": [[0.7, 0.3]]},
+        {"k": 3, "n": 5},
+        {"k": 4, "n": 6, "weights": [[1, 1, 1, 1], [1, 2, -3, 4]]},
+        {"k": 2, "n": 3, "decoding": "fitted", "outputs": fitted(3)},
+        {"k": 3, "n": 5, "decoding": "fitted", "outputs": fitted(5)},
+        {"k": 2, "n": 4},
+    ],
+    "product": [
+        {"k": 2, "n": 3},
+        {"k": 6, "n": 9, "coded": 0, "models": 3, "columns": "replication"},
+        {"k": 4, "n": 12, "columns": "replication"},
+        {"k": 4, "n": 9, "columns": "berrut"},
+        {"k": 6, "n": 12, "models": 3, "weights": [[0.5, 0.25, 0.25]]},
+        {"k": 4, "n": 9},
     ],
 }
 

@@ -1,8 +1,8 @@
 """Makes the reference vectors beside it, by other means than the codes use.
 
 Berrut: exact rational arithmetic on the points as stored in float64. Spline: SciPy's smoothing and
-cubic splines. Parity: exact rational elimination. Lagrange: products of sines of half angles. Run
-`python tests/codes/vectors/make.py`; the files are committed.
+cubic splines. Parity, COIN: exact rational elimination. Lagrange: products of sines of half
+angles. Run `python tests/codes/vectors/make.py`; the files are committed.
 """
 
 import json
@@ -97,6 +97,22 @@ def parity_file() -> dict[str, object]:
     }
 
 
+def coin_file() -> dict[str, object]:
+    k, n = 3, 5
+    rows = [[Fraction(int(i == j)) for j in range(k)] for i in range(k)]
+    rows += [[Fraction(j**i, sum(m**i for m in range(1, k + 1))) for j in range(1, k + 1)]
+             for i in range(n - k)]  # fmt: skip
+    decoders = []
+    for chosen in ([0, 1, 3], [1, 2, 4], [0, 3, 4], [2, 3, 4]):
+        inverse = solve([rows[slot] for slot in chosen])
+        decoders.append([chosen, [[float(value) for value in row] for row in inverse]])
+    return {
+        "code": {"k": k, "n": n},
+        "generator": [[float(value) for value in row] for row in rows],
+        "decoders": decoders,
+    }
+
+
 def cardinals(at: list[float], nodes: list[float]) -> list[list[float]]:
     """Trigonometric functions that are 1 at one node and 0 at the others."""
     return [
@@ -138,6 +154,7 @@ if __name__ == "__main__":
         ("berrut", berrut_file()),
         ("spline", spline_file()),
         ("parity", parity_file()),
+        ("coin", coin_file()),
         ("lagrange", lagrange_file()),
         ("split-lagrange", split_lagrange_file()),
     ):
