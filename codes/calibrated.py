@@ -107,6 +107,15 @@ class Calibrated(LocatesErrors):
         return self.code.q
 
     @property
+    def model_roles(self) -> tuple[str, ...]:
+        """Of the wrapped code."""
+        return self.code.model_roles
+
+    def first_slots(self, answers: Sequence[int]) -> tuple[int, ...]:
+        """Of the wrapped code."""
+        return self.code.first_slots(answers)
+
+    @property
     def recovery_threshold(self) -> int:
         """Of the wrapped code; fewer slots may do."""
         return self.code.recovery_threshold

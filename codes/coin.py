@@ -166,7 +166,7 @@ class Coin(LeastSquares, LocatesErrors):
         truth = np.tensordot(weights, self._sample[:, : self.k], (0, 1))
         variance = float(truth.var(axis=0).sum())
         error = float(np.square(told - truth).mean(axis=0).sum())
-        return error / variance if variance else 0.0
+        return min(error / variance, 1.0) if variance else 0.0
 
     @property
     def can_judge(self) -> bool:

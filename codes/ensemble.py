@@ -110,8 +110,11 @@ class Ensemble(Code):
 
     def _expected_error(self, slots: tuple[int, ...]) -> Vector | None:
         told = self.code.expected_error(slots)
-        answers = np.full(self.code.k, np.nan) if told is None else told
-        return np.concatenate([answers, self._mean_errors(slots)])
+        if told is None:
+            gain = self.code.gain(slots)
+            told = np.where(np.isfinite(gain), np.nan, np.inf)
+            told[[j for j, own in enumerate(self.code.own_slots) if {*own} & {*slots}]] = 0.0
+        return np.concatenate([told, self._mean_errors(slots)])
 
     def _means(self, slots: tuple[int, ...]) -> Matrix:
         """The decoder of the means, [q, s]; rows of NaN where one cannot be had."""
@@ -155,7 +158,7 @@ class Ensemble(Code):
 def _mixed(results: Sequence[Tensor], weights: Vector) -> Tensor:
     """The weighted sum of the results whose weight is not 0; half precision adds up in float32."""
     dtype = torch.float32 if results[0].dtype in HALF else results[0].dtype
-    used = np.flatnonzero(weights)
+    used = np.flatnonzero(weights).tolist()
     total = torch.zeros_like(results[0], dtype=dtype)
     for position in used:
         total += float(weights[position]) * results[position].to(dtype)
