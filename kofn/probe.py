@@ -17,11 +17,11 @@ USAGE_ERROR = 2
 def probe(target: str, timeout_s: float = TIMEOUT_S) -> str:
     """What is wrong with the service at "host:port"; empty when it serves."""
     with grpc.insecure_channel(target) as channel:
-        check = channel.unary_unary(CHECK)
+        check = channel.unary_unary(CHECK, request_serializer=bytes, response_deserializer=bytes)
         try:
             reply = check(b"", timeout=timeout_s)
         except grpc.RpcError as error:
-            return f"{error.code().name}: {error.details()}"  # type: ignore[attr-defined]
+            return f"{error.code().name}: {error.details()}"
     return "" if reply == SERVING else "it does not serve"
 
 
