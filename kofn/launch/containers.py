@@ -18,10 +18,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
-from kofn.launch.engine import ADDRESS, CLUSTER, ROLE, WORKER, Engine
+from kofn.launch.engine import ADDRESS, CLUSTER, IN_ORDER, ROLE, WORKER, Engine
 from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered
 from kofn.launch.process import CHILD_ENVIRONMENT, LOG_TAIL_BYTES, START_S
-from kofn.launch.reaper import IN_ORDER
 from kofn.wire.errors import FailedPrecondition, KofnError, Unavailable
 
 IMAGE = "kofn:latest"

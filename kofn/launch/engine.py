@@ -17,6 +17,7 @@ ROLE = "kofn.role"  # label: "worker" or "master"; Compose projects carry it, to
 WORKER = "kofn.worker"  # label: the worker's name
 ADDRESS = "kofn.address"  # label: the address that it has whenever it is connected
 
+IN_ORDER = b"end"  # what a launcher that ends in order says to its reaper: nothing is on its way
 THREADS = 8  # calls at once; most of a call is waiting for the engine
 
 P = ParamSpec("P")

@@ -7,9 +7,8 @@ process reads the end of the file and removes what there is.
 import sys
 import threading
 
-from kofn.launch.engine import connect, remove
+from kofn.launch.engine import IN_ORDER, connect, remove
 
-IN_ORDER = b"end"  # what a launcher that ends in order says: it has asked for nothing since
 AGAIN_S = 2.0  # what the engine was making when the launcher was killed shows up by then
 
 
