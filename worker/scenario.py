@@ -51,7 +51,10 @@ class ActionText(Text):
     """What is done to a worker's container, or to its process as far as a signal does it."""
 
     kind: Literal["pause", "unpause", "kill", "restart", "disconnect", "connect", "unlimit-cpu"]
-    cpus: None = None  # how many it may use, of limit-cpu
+
+    @property
+    def cpus(self) -> None:
+        """Only a limit has a number."""
 
 
 class LimitText(Text):
