@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-fast check format protos checkpoints bench
+.PHONY: setup demo test test-fast test-conformance check format protos checkpoints bench
 
 setup: $(VENV)/.ready  ## make .venv with the kofn command in it
-$(VENV)/.ready: pyproject.toml requirements/worker.txt requirements/rest.txt
+$(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
@@ -15,7 +15,10 @@ demo: setup  ## a straggler and a killed worker, beaten: one table and one plot
 	kofn demo
 
 test: setup  ## the default suite: under ten minutes on two cores
-	pytest -q -n 2
+	pytest -q -n 2 -m 'not heavy'
+
+test-conformance: setup  ## six clients that others wrote; the first run installs 800 MB of them
+	pytest -q -m conformance
 
 test-fast: setup  ## pure and in-process tests only: under a minute
 	pytest -q -n 2 -m 'not cluster and not conformance and not containers'

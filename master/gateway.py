@@ -13,7 +13,7 @@ import numpy as np
 
 from kofn.wire import inference_pb2 as pb
 from kofn.wire import inference_pb2_grpc
-from kofn.wire.errors import InvalidArgument, KofnError, NotFound
+from kofn.wire.errors import KofnError, NotFound
 from kofn.wire.source import Source
 from kofn.wire.tensors import output_tensor
 from master import describe
@@ -140,10 +140,6 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         outputs = requested_outputs(message, deployment)
         wishes, policy = parse_wishes(message.parameters, deployment, left_s)
         rows = parse_rows(message, deployment)
-        if any(tensor.HasField("contents") for tensor in message.inputs) and (
-            message.raw_input_contents
-        ):
-            raise InvalidArgument("A request must carry raw_input_contents or contents, not both.")
         answered = await deployment.infer(rows, wishes, policy)
         return _reply(message, deployment, answered, outputs)
 

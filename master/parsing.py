@@ -26,14 +26,14 @@ PARAMETERS: dict[str, tuple[type, ...]] = {
 # What clients of other servers send as a matter of course; they mean nothing here and do no harm.
 IGNORED_PARAMETERS = frozenset({
     "sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "binary_data_output",
-    "triton_enable_empty_final_response", "triton_final_response", "headers",
+    "triton_enable_empty_final_response", "triton_final_response", "headers", "content_type",
 })  # fmt: skip
 
 
 def parse_rows(request: pb.ModelInferRequest, deployment: Deployment) -> np.ndarray:
     """The request's images as [r, *query] float32.
 
-    FP32 is taken as it is, UINT8 is divided by 255.
+    FP32 is taken as it is, FP16 is widened, UINT8 is divided by 255.
 
     Raises:
         InvalidArgument: not exactly one input, or its name, datatype, shape, size or values.
@@ -47,9 +47,9 @@ def parse_rows(request: pb.ModelInferRequest, deployment: Deployment) -> np.ndar
     tensor = request.inputs[0]
     if tensor.name != spec.name:
         raise InvalidArgument(f"The input must be named {spec.name!r}, not {tensor.name!r}.")
-    if tensor.datatype not in ("FP32", "UINT8"):
+    if tensor.datatype not in ("FP32", "FP16", "UINT8"):
         raise InvalidArgument(
-            f"Input {spec.name!r} must be FP32, or UINT8 (divided by 255), "
+            f"Input {spec.name!r} must be FP32, FP16, or UINT8 (divided by 255), "
             f"not {tensor.datatype or 'without a datatype'}."
         )
     if len(request.raw_input_contents) > 1:

@@ -113,8 +113,8 @@ def input_array(tensor: InferInputTensor, raw: bytes | None) -> Array:
     Raises:
         InvalidArgument: datatype, shape, size or values do not fit each other.
     """
-    contents = tensor.contents if tensor.HasField("contents") else None
-    return _array(f"Input {tensor.name!r}", tensor.datatype, tensor.shape, raw, contents)
+    what = f"Input {tensor.name!r}"
+    return _array(what, tensor.datatype, tensor.shape, raw, _contents(tensor))
 
 
 def output_tensor(name: str, array: Array) -> tuple[InferOutputTensor, bytes]:
@@ -126,8 +126,8 @@ def output_tensor(name: str, array: Array) -> tuple[InferOutputTensor, bytes]:
 
 def output_array(tensor: InferOutputTensor, raw: bytes | None) -> Array:
     """The array of a reply's output; arguments, result and errors as of `input_array`."""
-    contents = tensor.contents if tensor.HasField("contents") else None
-    return _array(f"Output {tensor.name!r}", tensor.datatype, tensor.shape, raw, contents)
+    what = f"Output {tensor.name!r}"
+    return _array(what, tensor.datatype, tensor.shape, raw, _contents(tensor))
 
 
 def datatype_of(array: Array) -> str:
@@ -141,6 +141,11 @@ def datatype_of(array: Array) -> str:
         raise TypeError(
             f"An array of dtype {array.dtype} cannot be sent; accepted: {accepted}."
         ) from None
+
+
+def _contents(tensor: InferInputTensor | InferOutputTensor) -> InferTensorContents | None:
+    """Typed contents with something in them: MLServer sends empty ones beside its raw bytes."""
+    return tensor.contents if tensor.contents.ListFields() else None
 
 
 def _pack(datatype: str, array: Array) -> bytes:

@@ -234,6 +234,13 @@ def test_raw_and_typed_contents_at_once_are_refused() -> None:
         input_array(tensor, bytes(4))
 
 
+def test_empty_typed_contents_beside_raw_ones_are_none() -> None:
+    """As MLServer's converters send them."""
+    tensor = InferInputTensor(name="x", datatype="FP32", shape=[1], contents=InferTensorContents())
+    assert tensor.HasField("contents")
+    assert input_array(tensor, bytes(4)).tolist() == [0.0]
+
+
 def test_neither_raw_nor_typed_contents_are_no_elements() -> None:
     tensor = InferInputTensor(name="x", datatype="FP32", shape=[0, 3])
     assert input_array(tensor, None).shape == (0, 3)
