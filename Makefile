@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: setup demo test test-fast test-conformance check format protos checkpoints bench
 
 setup: $(VENV)/.ready  ## make .venv with the kofn command in it
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml requirements/worker.txt requirements/rest.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@

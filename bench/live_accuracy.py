@@ -19,7 +19,7 @@ import torch
 import kofn
 from bench.load import Observation, drive, poisson
 from bench.outcomes import outcome
-from kofn.local import LocalCluster
+from kofn.launch import Cluster, LocalWorkers
 from kofn.wire.source import Source
 from master.binding import Binding, bind
 from master.config import DeploymentConfig
@@ -83,7 +83,7 @@ async def measure_all(
         card = store.card(store.codes.card(name).base)
         test = data.load(card.dataset, "test")
         offline = _offline(binding, test)
-        async with LocalCluster(binding.code.n, [wanted], store=folder) as cluster:
+        async with Cluster(LocalWorkers(binding.code.n), [wanted], store=folder) as cluster:
             await cluster.all_up(UP_S)
             async with kofn.AsyncClient(cluster.address) as client:
                 for share in shares:

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 
 import kofn
-from kofn.local import LocalCluster
+from kofn.launch import Cluster, LocalWorkers
 from models import data
 
 REQUEST_S = 10.0
@@ -50,12 +50,12 @@ async def measure_all(
         {"name": name, "program": model, "timeout_ms": 10_000, **deployment}
         for name, deployment in DEPLOYMENTS.items()
     ]
-    async with LocalCluster(workers, deployments) as cluster:
+    async with Cluster(LocalWorkers(workers), deployments) as cluster:
         await cluster.all_up(UP_S)
         return [await measure(cluster, setting) for setting in settings]
 
 
-async def measure(cluster: LocalCluster, setting: Setting) -> dict[str, Any]:
+async def measure(cluster: Cluster, setting: Setting) -> dict[str, Any]:
     """Keep `concurrency` requests in flight for `seconds`; every answer is checked for presence."""
     images = data.load("digits", "test").images.numpy()
     batch = np.resize(images, (setting.batch, *images.shape[1:]))
@@ -97,7 +97,7 @@ async def measure(cluster: LocalCluster, setting: Setting) -> dict[str, Any]:
     }
 
 
-def _cpu_s(cluster: LocalCluster) -> dict[str, float]:
+def _cpu_s(cluster: Cluster) -> dict[str, float]:
     def of(pid: int) -> float:
         times = psutil.Process(pid).cpu_times()
         return times.user + times.system

@@ -40,7 +40,9 @@ def main(
     ] = None,
     workers: Annotated[
         str | None,
-        typer.Option(help="Worker targets, HOST:PORT,...", envvar="KOFN_MASTER_WORKERS"),
+        typer.Option(
+            help="Worker targets: HOST:PORT or file:PATH, ...", envvar="KOFN_MASTER_WORKERS"
+        ),
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Model store.", envvar="KOFN_STORE")] = None,
     ready_file: ReadyFile = None,

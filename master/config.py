@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 import codes
 from codes.locating import LocatesErrors, most_liars
 from master.batcher import Limits
-from master.discovery import split_target
+from master.discovery import check_target
 from master.policy import Delay, Policy
 
 ANY = "any"  # recovery threshold: whatever responds is decoded
@@ -194,14 +194,15 @@ class MasterConfig(Strict):
     """A deployment file."""
 
     server: Server = Server()
-    workers: tuple[str, ...] = ()  # HOST:PORT each; a name stands for all its addresses
+    # HOST:PORT each; a name stands for all its addresses, file:PATH for the lines of a file.
+    workers: tuple[str, ...] = ()
     deployments: tuple[DeploymentConfig, ...] = ()
 
     @field_validator("workers")
     @classmethod
     def _are_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         for target in targets:
-            split_target(target)
+            check_target(target)
         return targets
 
     @field_validator("deployments")

@@ -1,19 +1,22 @@
 """Where the workers are: targets "host:port", whose names stand for all their addresses.
 
 Names are looked up again every few seconds, so that `docker compose up --scale worker=16`, a
-headless Kubernetes service and a fixed list of hosts work alike. This module says which addresses
-there are; `pool` keeps a link to each.
+headless Kubernetes service and a fixed list of hosts work alike. "file:PATH" stands for the targets
+in a file, one a line, which is read again as often: whatever starts workers can write it. This
+module says which addresses there are; `pool` keeps a link to each.
 """
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import structlog
 
 RESOLVE_EVERY_S = 3.0  # a scaled-up worker is found within that time
 RESOLVE_TIMEOUT_S = 5.0  # a resolver that hangs must not stop the others
+FILE = "file:"
 
 log = structlog.get_logger(__name__)
 
@@ -33,15 +36,56 @@ def split_target(target: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def check_target(target: str) -> None:
+    """Refuse what is neither a file nor a host and port.
+
+    Raises:
+        ValueError: says what is accepted.
+    """
+    if not target.startswith(FILE):
+        split_target(target)
+    elif not target.removeprefix(FILE):
+        raise ValueError(f"A file of worker targets must be file:PATH, not {target!r}.")
+
+
 async def resolve(targets: Sequence[str]) -> frozenset[str]:
-    """All addresses, as "ip:port", that the targets stand for now; a name that fails gives none."""
-    found = await asyncio.gather(*(_addresses(*split_target(target)) for target in targets))
+    """All addresses, as "ip:port", that the targets stand for now.
+
+    A name that fails gives none, and so does a file that cannot be read or a wrong line in it.
+    """
+    named = [target for target in targets if not target.startswith(FILE)]
+    files = [Path(target.removeprefix(FILE)) for target in targets if target.startswith(FILE)]
+    if files:
+        named += await asyncio.to_thread(_targets_in, files)
+    found = await asyncio.gather(*(_addresses(*split_target(target)) for target in named))
     return frozenset().union(*found)
 
 
 def needs_resolving(targets: Sequence[str]) -> bool:
-    """Whether any target is a name: fixed addresses need no second look."""
-    return any(not _is_literal(split_target(target)[0]) for target in targets)
+    """Whether any target is a name or a file: fixed addresses need no second look."""
+    return any(
+        target.startswith(FILE) or not _is_literal(split_target(target)[0]) for target in targets
+    )
+
+
+def _targets_in(files: Iterable[Path]) -> list[str]:
+    """The targets in files, one a line; "#" begins a comment."""
+    found = []
+    for file in files:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            log.warning("targets-not-read", file=str(file), reason=str(error))
+            continue
+        for line in lines:
+            if target := line.partition("#")[0].strip():
+                try:
+                    split_target(target)
+                except ValueError as error:
+                    log.warning("target-not-read", file=str(file), reason=str(error))
+                else:
+                    found.append(target)
+    return found
 
 
 async def _addresses(host: str, port: int) -> frozenset[str]:

@@ -14,6 +14,7 @@ from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, in
 from kofn.wire.errors import ErrorInterceptor
 from master.config import MasterConfig
 from master.control import Control
+from master.discovery import needs_resolving
 from master.gateway import Gateway
 from master.metrics import MasterCollector
 from master.pool import Pool
@@ -99,7 +100,8 @@ class MasterServer:
 
     async def _wait_for_workers(self) -> None:
         most = max(item.binding.code.n for item in self.state.deployments.values())
-        wanted = min(most, len(self.config.workers))
+        targets = self.config.workers
+        wanted = most if needs_resolving(targets) else min(most, len(targets))
         if not await self.pool.wait_for_workers(wanted, FIRST_WORKER_S):
             log.warning("few-workers", up=self.pool.workers_up, wanted=wanted)
 

@@ -1,7 +1,8 @@
 """Scenarios: faults over time for a whole cluster, as files.
 
-Checked whole when read. Does not carry a scenario out: whoever reads it asks `Scenario.due` for a
-step's workers when its time has come, and sends them its faults (`FaultsText.json_text`).
+A step gives workers faults to inject, or does something to them from outside. Checked whole when
+read. Does not carry a scenario out: whoever reads it asks `Scenario.due` for a step's workers when
+its time has come, and sends them its faults (`FaultsText.json_text`) or carries out its action.
 """
 
 import random
@@ -46,12 +47,50 @@ Workers = Annotated[
 ]
 
 
+class ActionText(Text):
+    """What is done to a worker's container, or to its process as far as a signal does it."""
+
+    kind: Literal["pause", "unpause", "kill", "restart", "disconnect", "connect", "unlimit-cpu"]
+
+    @property
+    def cpus(self) -> None:
+        """Only a limit has a number."""
+
+
+class LimitText(Text):
+    """So many CPUs and no more."""
+
+    kind: Literal["limit-cpu"]
+    cpus: Annotated[float, Field(ge=0.01, allow_inf_nan=False, strict=True)]
+
+
+def _action_kind(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return "limit" if kind == "limit-cpu" else "action"
+
+
+Action = Annotated[
+    Annotated[ActionText, Tag("action")] | Annotated[LimitText, Tag("limit")],
+    Discriminator(_action_kind),
+]
+
+
 class StepText(Text):
-    """From `at_s` on, these workers have these faults in place of those before."""
+    """From `at_s` on, these workers have these faults in place of those before.
+
+    Or, where there is an action, that is done to them, and their faults stay as they are.
+    """
 
     at_s: Seconds
     workers: Workers = "all"
     faults: FaultsText = FaultsText()
+    action: Action | None = None
+
+    @model_validator(mode="after")
+    def _faults_or_action(self) -> "StepText":
+        if self.action is not None and "faults" in self.model_fields_set:
+            raise ValueError("must have 'faults' or 'action', not both: make it two steps.")
+        return self
 
 
 class Scenario(Text):

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from kofn.cli import codes, demo, faults, infer, models, status, train, up
+from kofn.cli import chaos, codes, demo, faults, infer, models, status, train, up
 from kofn.cli.output import words
 from kofn.settings import SettingsError
 from kofn.wire.errors import KofnError
@@ -25,6 +25,8 @@ app.command()(up.up)
 app.command()(status.status)
 app.command()(infer.infer)
 app.add_typer(faults.app, name="faults")
+app.command()(chaos.chaos)
+app.command()(chaos.down)
 app.add_typer(codes.app, name="codes")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bench.load import Observation
     from bench.outcomes import Outcome
-    from kofn.local import LocalCluster
+    from kofn.launch import Cluster
     from models.data import DataSet
 
 WORKERS, K, N = 6, 4, 6
@@ -153,7 +153,7 @@ async def _measure(
 ) -> dict[str, Measured]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from kofn.local import LocalCluster
+    from kofn.launch import Cluster, LocalWorkers
     from models import data
 
     test = data.load("digits", "test")
@@ -169,7 +169,7 @@ async def _measure(
         TimeRemainingColumn(),
     )
     with words.status(f"starting a master and {WORKERS} workers"):
-        cluster = LocalCluster(WORKERS, deployments, store=store)
+        cluster = Cluster(LocalWorkers(WORKERS), deployments, store=store)
         await cluster.__aenter__()
     try:
         async with kofn.AsyncClient(cluster.address) as client:
@@ -209,7 +209,7 @@ def _arrivals(seconds: float, rate: float, seed: int) -> tuple[Any, Any]:
 
 
 async def _turn(
-    cluster: "LocalCluster",
+    cluster: "Cluster",
     client: kofn.AsyncClient,
     name: str,
     found: Measured,
@@ -241,7 +241,7 @@ async def _turn(
     found.busy_s += after[1] - before[1]
 
 
-async def _kill_at(cluster: "LocalCluster", at_s: float) -> None:
+async def _kill_at(cluster: "Cluster", at_s: float) -> None:
     await asyncio.sleep(at_s)
     await cluster.kill(VICTIM)
 

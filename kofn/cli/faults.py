@@ -2,20 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import kofn
-from kofn.cli.output import DEFAULT_MASTER, Json, Master, print_json, print_table, words
+from kofn.cli.chaos import Cluster
+from kofn.cli.output import DEFAULT_MASTER, Json, Master, print_json, print_table
+from kofn.cli.timeline import carry_out, in_words
 from kofn.wire import control_pb2
 from kofn.wire.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from worker.scenario import Scenario
 
 app = typer.Typer(help="Delays, failures and lies of a running cluster.", no_args_is_help=True)
 
@@ -63,11 +60,12 @@ def run(
         str, typer.Argument(help="A YAML file, or one of those that come with it by name.")
     ],
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the last step's faults in force.")
+        bool, typer.Option("--keep", help="Leave in force what is so after the last step.")
     ] = False,
+    cluster: Cluster = None,
     master: Master = DEFAULT_MASTER,
 ) -> None:
-    """Carry a scenario out, step by step at its times; at the end, or on Ctrl-C, clear all."""
+    """Carry a scenario out, step by step at its times; at the end, or on Ctrl-C, undo all."""
     from worker.scenario import SCENARIOS, read_scenario
 
     path = Path(scenario)
@@ -77,29 +75,7 @@ def run(
     elif not path.exists():
         names = ", ".join(sorted(file.stem for file in SCENARIOS.glob("*.yaml")))
         raise typer.BadParameter(f"there is no file {scenario!r}, and ready ones are: {names}.")
-    asyncio.run(_carry_out(read_scenario(path), master, keep))
-
-
-async def _carry_out(scenario: "Scenario", master: str, keep: bool) -> None:
-    words.print(f"{scenario.name}: {scenario.description}")
-    async with kofn.AsyncClient(master) as client:
-        began = monotonic()
-        try:
-            for number, step in enumerate(scenario.steps):
-                await asyncio.sleep(max(0.0, began + step.at_s - monotonic()))
-                names = [worker.name for worker in (await client.status()).workers]
-                chosen = scenario.due(number, names)
-                text = step.faults.json_text()
-                reply = await client.set_faults(text, list(chosen))
-                told = _in_words(step.faults.model_dump(exclude_none=True, exclude_defaults=True))
-                words.print(f"{step.at_s:7.1f} s  {', '.join(chosen)}: {told}", markup=False)
-                for worker in reply.workers:
-                    if worker.error:
-                        words.print(f"           {worker.worker}: {worker.error}", style="red")
-        finally:
-            if not keep:
-                await client.set_faults(None)
-                words.print("cleared")
+    asyncio.run(carry_out(read_scenario(path), master, keep=keep, cluster=cluster))
 
 
 def _print(reply: control_pb2.FaultsReply, as_json: bool) -> None:
@@ -114,13 +90,8 @@ def _print(reply: control_pb2.FaultsReply, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        cells = [(row["worker"], _in_words(row["faults"])) for row in rows]
+        cells = [(row["worker"], in_words(row["faults"])) for row in rows]
         print_table("Faults", ("worker", "faults"), cells)
     failed = [f"{row['worker']}: {row['error']}" for row in rows if row["error"]]
     if failed:
         raise InvalidArgument("; ".join(failed))
-
-
-def _in_words(faults: Mapping[str, object]) -> str:
-    injected = {name: law for name, law in faults.items() if name != "seed"}
-    return json.dumps(injected) if injected else "none"

@@ -1,25 +1,40 @@
-"""`kofn up`: a cluster of processes on this machine, watched over until Ctrl-C."""
+"""`kofn up`: a master here over workers here or elsewhere, watched over until Ctrl-C."""
 
 import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from kofn.cli.output import Settings, StoreFolder, parameters, words
-from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
-
-if TYPE_CHECKING:
-    from kofn.local import LocalCluster
+from kofn.cli import launching
+from kofn.cli.output import Settings, StoreFolder, parameters
+from kofn.service import ReadyFile, UntilEof
 
 SPLIT = "split-lagrange"
 USUAL_GAIN = 2.0  # of a split network's answers that are taken early: beyond it they are poor
 
 
 def up(  # noqa: PLR0913 - each flag is an argument to typer
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes.")] = 6,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="How many. [6; with static as many as targets]"),
+    ] = None,
+    backend: Annotated[
+        launching.Backend,
+        typer.Option(
+            help="Where workers are: processes here, containers here, already running, on Ray."
+        ),
+    ] = "local",
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --backend static: HOST:PORT,...; a name stands for all its addresses, "
+            "file:PATH for the lines of a file."
+        ),
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Of --backend docker. [kofn:latest]")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Name in the model store, or a .pt2 archive. [digits-mlp]"),
@@ -95,11 +110,15 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     ready_file: ReadyFile = None,
     until_eof: UntilEof = False,
 ) -> None:
-    """Start a master and workers on this machine, and start again what dies, until Ctrl-C.
+    """Start a master and workers, and start again what dies, until Ctrl-C.
 
     A deployment is a model behind a code: n workers get shards of k queries each time. A model
     whose name begins with "digits-" is trained first where it is not there yet: that takes seconds.
     """
+    reached = [target for target in (targets or "").split(",") if target]
+    launching.check(backend, reached, image, faults)
+    if workers is None:
+        workers = len(reached) or 6
     if config is not None:
         server, deployments = _from_file(config)
     else:
@@ -141,59 +160,20 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     listens = {"host": host, "port": port, "metrics_port": metrics_port}
     server = {"port": 8001, "metrics_port": 8002, **server}
     server |= {key: value for key, value in listens.items() if value is not None}
-    flags = ["--device", device, *(("--faults", faults) if faults else ())]
-    _check(server, deployments, faults)
+    _check(server, deployments, reached, faults)
 
-    from kofn.local import LocalCluster
+    from kofn.launch import Cluster
 
-    cluster = LocalCluster(
+    chosen = launching.launcher(
+        backend,
         workers,
-        deployments,
-        server=server,
-        store=store,
-        folder=folder,
-        worker_flags=flags,
-        on_death=lambda name, status: words.print(f"{name} died ({status}); starting it again"),
+        targets=reached,
+        image=image,
+        device=device,
+        flags=("--faults", faults) if faults else (),
     )
-    asyncio.run(_stay(cluster, ready_file, until_eof))
-
-
-async def _stay(cluster: "LocalCluster", ready_file: Path | None, until_eof: bool) -> None:
-    stop = stop_event(until_eof)
-    stopping = asyncio.create_task(stop.wait(), name="signal")
-    running = asyncio.create_task(_run(cluster, ready_file), name="cluster")
-    try:
-        await asyncio.wait({stopping, running}, return_when="FIRST_COMPLETED")
-        if running.done():
-            running.result()  # raises what ended it
-        words.print("draining")
-    finally:
-        stopping.cancel()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def _run(cluster: "LocalCluster", ready_file: Path | None) -> None:
-    with words.status("starting the workers and the master"):
-        await cluster.__aenter__()
-    try:
-        words.print(f"serving at {cluster.address}, metrics at {cluster.metrics_address}")
-        words.print(f"logs in {cluster.folder}; Ctrl-C ends it")
-        write_ready(
-            ready_file,
-            {
-                "address": cluster.address,
-                "metrics_address": cluster.metrics_address,
-                "master": {"address": cluster.address, "pid": cluster.master_pid},
-                "workers": [
-                    {"name": worker.name, "address": worker.address, "pid": worker.pid}
-                    for worker in cluster.workers
-                ],
-            },
-        )
-        await cluster.wait()
-    finally:
-        await cluster.__aexit__()
+    cluster = Cluster(chosen, deployments, server=server, store=store, folder=folder)
+    asyncio.run(launching.stay(cluster, ready_file, until_eof))
 
 
 def provide_model(model: str, folder: Path | None) -> None:
@@ -302,7 +282,10 @@ def _from_file(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _check(
-    server: Mapping[str, Any], deployments: list[dict[str, Any]], faults: str | None
+    server: Mapping[str, Any],
+    deployments: list[dict[str, Any]],
+    targets: list[str],
+    faults: str | None,
 ) -> None:
     """Refuse here, in this process's words, what the services would refuse in theirs."""
     import yaml
@@ -311,7 +294,8 @@ def _check(
     from master.config import MasterConfig
     from worker.faults_text import parse_faults
 
-    text = yaml.safe_dump({"server": dict(server), "deployments": deployments}, sort_keys=False)
+    told = {"server": dict(server), "workers": targets, "deployments": deployments}
+    text = yaml.safe_dump(told, sort_keys=False)
     parse_yaml(text, MasterConfig, source="flags")
     if faults:
         parse_faults(faults).inlined(Path(os.curdir))

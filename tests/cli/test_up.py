@@ -123,7 +123,8 @@ def test_a_taken_port_is_told(up: Up, digits_store: Any) -> None:
     port = up.ready["address"].rpartition(":")[2]
     flags = ("--workers", "1", "--code", "uncoded", "--metrics-port", "0")
     said = kofn("up", *flags, "--port", port, "--store", str(digits_store.root), status=1)
-    assert f"cannot listen on 127.0.0.1:{port}" in said
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in said
+    assert "--port 0" in said
 
 
 def test_nobody_there_is_told() -> None:

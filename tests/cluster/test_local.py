@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import kofn
-from kofn.local import LocalCluster, LocalWorkers
+from kofn.launch import Cluster, LocalWorkers
 
 PATIENCE_S = 60.0
 
@@ -21,9 +21,8 @@ pytestmark = pytest.mark.timeout(120)
 async def test_a_killed_worker_comes_back_at_its_address(tmp_path: Path) -> None:
     """With a new process, under its old name."""
     deaths: list[tuple[str, int]] = []
-    async with LocalCluster(
-        2, folder=tmp_path / "run", on_death=lambda name, status: deaths.append((name, status))
-    ) as cluster:
+    launcher = LocalWorkers(2, on_death=lambda name, status: deaths.append((name, status)))
+    async with Cluster(launcher, folder=tmp_path / "run") as cluster:
         await cluster.all_up(PATIENCE_S)
         before = [(worker.name, worker.address, worker.pid) for worker in cluster.workers]
         await cluster.kill("worker-1")
@@ -44,7 +43,7 @@ async def test_a_killed_worker_comes_back_at_its_address(tmp_path: Path) -> None
 async def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     """The end of its log is in the error, and the others are gone."""
     with pytest.raises(kofn.Unavailable, match="no-such-device"):
-        async with LocalWorkers(2, tmp_path, flags=("--device", "no-such-device")):
+        async with LocalWorkers(2, flags=("--device", "no-such-device")).running(tmp_path):
             pass
 
 
@@ -52,16 +51,16 @@ async def test_a_deployment_that_cannot_be_bound_says_why(tmp_path: Path) -> Non
     """The master's words reach the caller; the workers are gone."""
     deployment = {"name": "x", "program": "no-such-model"}
     with pytest.raises(kofn.Unavailable, match="no-such-model"):
-        async with LocalCluster(1, [deployment], store=tmp_path / "store"):
+        async with Cluster(LocalWorkers(1), [deployment], store=tmp_path / "store"):
             pass
 
 
 LAUNCH = """
 import asyncio
-from kofn.local import LocalCluster
+from kofn.launch import Cluster, LocalWorkers
 
 async def main():
-    async with LocalCluster(2) as cluster:
+    async with Cluster(LocalWorkers(2)) as cluster:
         print(cluster.master_pid, *(worker.pid for worker in cluster.workers), flush=True)
         await asyncio.Event().wait()
 
@@ -91,7 +90,7 @@ async def test_services_end_when_their_launcher_is_killed(tmp_path: Path) -> Non
 async def test_nothing_is_downloaded_or_kept(tmp_path: Path, digits_store: Any) -> None:
     """A cluster without a folder of its own leaves none behind."""
     deployment = {"name": "digits", "program": "digits-mlp"}
-    async with LocalCluster(1, [deployment], store=digits_store.root) as cluster:
+    async with Cluster(LocalWorkers(1), [deployment], store=digits_store.root) as cluster:
         assert cluster.folder is not None
         folder = cluster.folder
         assert (folder / "deployment.yaml").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kofn
-from kofn.local import LocalCluster
+from kofn.launch import Cluster, LocalWorkers
 from models import data
 
 QUERIES = int(os.environ.get("KOFN_ZERO_LOST_QUERIES", "2000"))
@@ -36,11 +36,10 @@ async def test_every_query_is_answered_once_while_workers_die(
     }
     died: list[str] = []
     async with (
-        LocalCluster(
-            N,
+        Cluster(
+            LocalWorkers(N, on_death=lambda name, status: died.append(name)),
             [deployment],
             store=digits_store.root,
-            on_death=lambda name, status: died.append(name),
         ) as cluster,
         kofn.AsyncClient(cluster.address) as client,
     ):
@@ -78,7 +77,7 @@ async def _ask(
     return number, await client.infer("digits", images, timeout_s=REQUEST_S)
 
 
-async def _keep_killing(cluster: LocalCluster, client: kofn.AsyncClient) -> None:
+async def _keep_killing(cluster: Cluster, client: kofn.AsyncClient) -> None:
     """Kill the next worker every 2 s, unless n - R are down already."""
     victims: Iterator[str] = itertools.cycle([worker.name for worker in cluster.workers])
     while True:

@@ -1,8 +1,10 @@
 """Targets and names: what they resolve to, and how bad ones are refused."""
 
+from pathlib import Path
+
 import pytest
 
-from master.discovery import needs_resolving, resolve, split_target
+from master.discovery import check_target, needs_resolving, resolve, split_target
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,26 @@ async def test_a_name_is_one_worker_an_address() -> None:
     assert needs_resolving(["localhost:9001"])
     found = await resolve(["localhost:9001", "no-such-host.invalid:9001"])
     assert found in ({"127.0.0.1:9001"}, {"[::1]:9001"})
+
+
+async def test_a_file_is_read_at_every_look(tmp_path: Path) -> None:
+    """Comments and empty lines aside; a wrong line costs only itself, a lost file everything."""
+    file = tmp_path / "workers"
+    target = f"file:{file}"
+    assert needs_resolving([target])
+    assert await resolve([target]) == frozenset()
+    file.write_text("127.0.0.1:9001  # worker-0\n\nno port here\n127.0.0.1:9002\n")
+    found = await resolve([target, "127.0.0.1:9003"])
+    assert found == {f"127.0.0.1:{port}" for port in (9001, 9002, 9003)}
+    file.write_text("127.0.0.1:9004\n")
+    assert await resolve([target]) == {"127.0.0.1:9004"}
+    file.write_bytes(b"\xff")
+    assert await resolve([target]) == frozenset()
+
+
+@pytest.mark.parametrize("target", ["file:", "worker"])
+def test_targets_are_checked_when_they_are_read(target: str) -> None:
+    """A deployment file's mistake is told before anything starts."""
+    check_target("file:workers.txt")
+    with pytest.raises(ValueError, match=f"not '{target}'"):
+        check_target(target)

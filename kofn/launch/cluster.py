@@ -1,8 +1,13 @@
-"""A whole cluster of processes on this machine: workers, and one master over them."""
+"""A whole cluster: some launcher's workers, and one master over them, a process here.
+
+The master runs on this machine whatever runs the workers. It needs the model store and the files
+that a deployment names, which are here; its ports are this machine's; and it costs one process.
+"""
 
 import asyncio
+import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,43 +15,38 @@ from typing import Any
 import yaml
 
 from kofn.client.aio import AsyncClient
-from kofn.local.process import ServiceProcess
-from kofn.local.workers import LocalWorker, LocalWorkers
+from kofn.launch.launcher import Launcher, Worker
+from kofn.launch.process import ServiceProcess
 from kofn.wire.errors import Unavailable
 
 MASTER_DRAIN_S = 10.0
 LOOK_AGAIN_S = 0.5
 
 
-class LocalCluster:
+class Cluster:
     """A master and workers; `async with` starts them and ends them, nothing stays behind.
 
     Args:
-        workers: how many worker processes.
+        launcher: who starts the workers.
         deployments: items of `deployments` of a deployment file.
         server: `server` of a deployment file; by default free ports of the loopback.
         store: model store; None is the user's own.
         folder: for logs, programs and the deployment file; None is a temporary one.
-        worker_flags: of `python -m worker`, for all of them.
-        restart: start a worker again that died.
-        on_death: told the name and exit status of a worker that died.
 
     Raises (on entry):
-        Unavailable: a process did not start; with the end of its log.
+        KofnError: a worker or the master did not start; with the end of its log.
     """
 
     def __init__(
         self,
-        workers: int,
+        launcher: Launcher,
         deployments: Sequence[Mapping[str, Any]] = (),
         *,
         server: Mapping[str, Any] | None = None,
         store: Path | None = None,
         folder: Path | None = None,
-        worker_flags: Sequence[str] = (),
-        restart: bool = True,
-        on_death: Callable[[str, int], None] = lambda name, status: None,
     ) -> None:
+        self.launcher = launcher
         self.address = ""  # of the master, once it serves
         self.metrics_address = ""
         self.folder = folder
@@ -55,10 +55,8 @@ class LocalCluster:
         self._store = store
         self._stack = AsyncExitStack()
         self._master: ServiceProcess
-        self._launched = (workers, tuple(worker_flags), restart, on_death)
-        self._workers: LocalWorkers
 
-    async def __aenter__(self) -> "LocalCluster":
+    async def __aenter__(self) -> "Cluster":
         try:
             await self._start()
         except BaseException:
@@ -70,9 +68,9 @@ class LocalCluster:
         await self._stack.aclose()
 
     @property
-    def workers(self) -> list[LocalWorker]:
+    def workers(self) -> list[Worker]:
         """The workers, by number."""
-        return self._workers.all
+        return self.launcher.workers
 
     @property
     def master_pid(self) -> int:
@@ -81,9 +79,7 @@ class LocalCluster:
 
     async def kill(self, worker: str) -> None:
         """SIGKILL a worker by its name; returns when it is dead. Raises NotFound."""
-        process = self._workers.named(worker).process
-        if process is not None:
-            await process.kill()
+        await self.launcher.kill(worker)
 
     async def all_up(self, timeout_s: float) -> None:
         """Wait until the master sends tasks to every worker.
@@ -97,7 +93,7 @@ class LocalCluster:
                 # that came just before is seen by looking again.
                 changed = asyncio.ensure_future(anext(client.events()))
                 states = [worker.state for worker in (await client.status()).workers]
-                if states == ["up"] * len(self.workers):
+                if states.count("up") == len(self.workers):
                     changed.cancel()
                     await asyncio.gather(changed, return_exceptions=True)
                     return
@@ -115,18 +111,16 @@ class LocalCluster:
         raise Unavailable(f"The master ended with status {status}; see {self.folder}/master.log.")
 
     async def _start(self) -> None:
+        _check_ports(self._server)
         if self.folder is None:
             made = tempfile.TemporaryDirectory(prefix="kofn-")
             self.folder = Path(self._stack.enter_context(made))
         await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
-        count, flags, restart, on_death = self._launched
-        self._workers = await self._stack.enter_async_context(
-            LocalWorkers(count, self.folder, flags=flags, restart=restart, on_death=on_death)
-        )
+        await self._stack.enter_async_context(self.launcher.running(self.folder))
         file = self.folder / "deployment.yaml"
         settings = {
             "server": self._server,
-            "workers": self._workers.addresses,
+            "workers": self.launcher.targets,
             "deployments": self._deployments,
         }
         await asyncio.to_thread(file.write_text, yaml.safe_dump(settings, sort_keys=False))
@@ -137,3 +131,27 @@ class LocalCluster:
         ready = await self._master.start()
         self._stack.push_async_callback(self._master.stop, 2 * MASTER_DRAIN_S)
         self.address, self.metrics_address = ready["address"], ready["metrics_address"]
+
+
+def _check_ports(server: Mapping[str, Any]) -> None:
+    """Refuse a taken port before anything is started; the master looks again.
+
+    Raises:
+        Unavailable: says which, and what can be done.
+    """
+    host = server.get("host", "127.0.0.1")
+    for field in ("port", "metrics_port"):
+        port = server[field]
+        if not port:  # 0 takes a free one, None none
+            continue
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                flag = f"--{field.replace('_', '-')}"
+                raise Unavailable(
+                    f"The master cannot listen on {host}:{port}: {error.strerror}. End what "
+                    f"listens there, or choose another port: {flag} 0 takes a free one."
+                ) from error

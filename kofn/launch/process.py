@@ -10,7 +10,7 @@ from typing import Any
 
 from kofn.wire.errors import Unavailable
 
-START_S = 60.0  # importing torch on a machine that starts many processes at once
+START_S = 120.0  # importing torch on a machine that starts many processes at once
 LOG_TAIL_BYTES = 2000
 
 # One thread a process: libraries that each start one a core fight for the cores they share.

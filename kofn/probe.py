@@ -1,0 +1,40 @@
+"""`python -m kofn.probe HOST:PORT`: whether a service says that it serves, for health checks.
+
+Asks the standard gRPC health service and imports nothing but gRPC: a container runs this every few
+seconds, beside the service whose processor time it takes.
+"""
+
+import sys
+
+import grpc
+
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}; the request for all services is empty
+TIMEOUT_S = 3.0
+USAGE_ERROR = 2
+
+
+def probe(target: str, timeout_s: float = TIMEOUT_S) -> str:
+    """What is wrong with the service at "host:port"; empty when it serves."""
+    with grpc.insecure_channel(target) as channel:
+        check = channel.unary_unary(CHECK, request_serializer=bytes, response_deserializer=bytes)
+        try:
+            reply = check(b"", timeout=timeout_s)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+    return "" if reply == SERVING else "it does not serve"
+
+
+def main(arguments: list[str]) -> int:
+    """0 when it serves, 1 when not, 2 for a wrong argument."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.stderr.write("usage: python -m kofn.probe HOST:PORT\n")
+        return USAGE_ERROR
+    wrong = probe(arguments[0])
+    if wrong:
+        sys.stderr.write(f"{arguments[0]}: {wrong}\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
