@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,20 @@ ReadyFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE", help="Write addresses and process id as JSON when serving; - is stdout."
+    ),
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    typer.Option(
+        help="Least level of log lines; debug tells every request.", envvar="KOFN_LOG_LEVEL"
+    ),
+]
+Trace = Annotated[
+    bool,
+    typer.Option(
+        "--trace",
+        help="Send OpenTelemetry spans; also on by OTEL_EXPORTER_OTLP_ENDPOINT.",
+        envvar="KOFN_TRACE",
     ),
 ]
 UntilEof = Annotated[

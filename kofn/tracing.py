@@ -5,7 +5,8 @@ cancellations from reaching the server. Nothing of OpenTelemetry is loaded while
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic, time_ns
@@ -86,6 +87,17 @@ def start_tracing(
     provider = TracerProvider(resource=Resource.create(ours))  # it reads the sampler's variables
     provider.add_span_processor(BatchSpanProcessor(to))
     return Tracing(provider)
+
+
+@contextmanager
+def spans_of(service: str, wanted: bool) -> Iterator[Tracing | None]:
+    """`start_tracing` for as long as a process serves; what is left is sent at the end."""
+    tracing = start_tracing(service, wanted)
+    try:
+        yield tracing
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 def context_of(traceparent: str, tracestate: str = "") -> "Context":

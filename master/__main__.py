@@ -10,8 +10,9 @@ import typer
 from pydantic import ValidationError
 
 from kofn.logs import configure_logs
-from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
+from kofn.service import LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
 from kofn.settings import SettingsError, read_yaml
+from kofn.tracing import Tracing, spans_of
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
 from master.config import MasterConfig
@@ -23,7 +24,7 @@ USAGE_ERROR = 2
 log = structlog.get_logger("master")
 
 
-def main(
+def main(  # noqa: PLR0913 - each flag is an argument to typer
     config: Annotated[
         Path | None,
         typer.Option(help="Deployment file (YAML).", envvar="KOFN_MASTER_CONFIG"),
@@ -45,15 +46,18 @@ def main(
         ),
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Model store.", envvar="KOFN_STORE")] = None,
+    log_level: LogLevel = "info",
+    trace: Trace = False,
     ready_file: ReadyFile = None,
     until_eof: UntilEof = False,
 ) -> None:
     """Serve the deployments of a file through coded batches over the given workers."""
-    configure_logs()
+    configure_logs(log_level)
     given = {"host": host, "port": port, "metrics_port": metrics_port}
     try:
         settings = _settings(config, {k: v for k, v in given.items() if v is not None}, workers)
-        asyncio.run(_serve(settings, Store(store), ready_file, until_eof))
+        with spans_of("kofn-master", trace) as tracing:
+            asyncio.run(_serve(settings, Store(store), tracing, ready_file, until_eof))
     except (SettingsError, KofnError, OSError) as error:
         typer.echo(f"master: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
@@ -77,12 +81,16 @@ def _settings(
 
 
 async def _serve(
-    settings: MasterConfig, store: Store, ready_file: Path | None, until_eof: bool
+    settings: MasterConfig,
+    store: Store,
+    tracing: Tracing | None,
+    ready_file: Path | None,
+    until_eof: bool,
 ) -> None:
     tune_malloc()
     torch.set_num_threads(1)  # the codes' products are small; threads would fight the workers
     stop = stop_event(until_eof)
-    async with MasterServer(settings, store) as master:
+    async with MasterServer(settings, store, tracing) as master:
         ready = {"address": master.address, "metrics_address": master.metrics_address}
         write_ready(ready_file, ready)
         running = asyncio.create_task(master.run(), name="master")

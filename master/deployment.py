@@ -102,7 +102,7 @@ class Deployment:
             DeadlineExceeded: rows are missing at the deadline and the client wants all.
         """
         if self._closed:
-            self.statistics.add_refusal("unavailable")
+            self._refuse("unavailable", caller, self._closed)
             raise Unavailable(f"{self.config.name!r} takes no requests: {self._closed}.", DRAINING)
         loop = asyncio.get_running_loop()
         now = monotonic()
@@ -117,8 +117,8 @@ class Deployment:
         )
         try:
             self._queue(request, policy, now)
-        except ResourceExhausted:
-            self.statistics.add_refusal("resource_exhausted")
+        except ResourceExhausted as refused:
+            self._refuse("resource_exhausted", caller, str(refused))
             raise
         expiry = loop.call_at(wishes.deadline, self._expire, request)
         error: KofnError | None = None
@@ -137,6 +137,8 @@ class Deployment:
             self.statistics.add_request(request, took_s, time_ns() // 1_000_000, outcome)
             if outcome != "ok" or took_s > SLOW_SHARE * (wishes.deadline - now):
                 self._tell(request, outcome, took_s)
+            else:
+                log.debug("request-ok", request=request.name, deployment=self.config.name)
         if error is not None:
             raise error
         return request
@@ -150,6 +152,15 @@ class Deployment:
         for request in list(self._requests.values()):
             request.failure = reason
             request.expire()
+
+    def _refuse(self, outcome: str, caller: Caller, reason: str) -> None:
+        self.statistics.add_refusal(outcome)
+        log.warning(
+            "request-refused",
+            request=caller.request_id,
+            deployment=self.config.name,
+            reason=reason,
+        )
 
     def _tell(self, request: Request, outcome: str, took_s: float) -> None:
         """The one log line about a request that was slow or is not answered in full."""

@@ -17,11 +17,13 @@ from kofn.wire.errors import KofnError, NotFound
 from kofn.wire.source import Source
 from kofn.wire.tensors import output_tensor
 from master import describe
+from master.callers import REQUEST_ID, Callers, ascii_only, metadata_of
 from master.deployment import Deployment
 from master.parsing import parse_rows, parse_wishes, requested_outputs
-from master.query import Request
+from master.query import Caller, Request
 from master.state import State
 
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 STREAM_LIMIT = 64  # requests of one stream in hand; the stream is not read past them
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -32,6 +34,7 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._callers = Callers(state.tracer)
 
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: Context
@@ -88,7 +91,10 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self, request: pb.ModelInferRequest, context: Context
     ) -> pb.ModelInferResponse:
         """Answer one request."""
-        return await self._infer(request, context.time_remaining())
+        told = metadata_of(context)
+        with self._callers.caller(request, told, f"{SERVICE}/ModelInfer") as caller:
+            context.set_trailing_metadata(((REQUEST_ID, ascii_only(caller.request_id)),))
+            return await self._infer(request, context.time_remaining(), caller)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -96,10 +102,13 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         """Answer a stream of requests, each as soon as it is ready; an error ends only its own."""
         ready: asyncio.Queue[pb.ModelStreamInferResponse | None] = asyncio.Queue()
         places = asyncio.Semaphore(STREAM_LIMIT)
+        told = metadata_of(context)
 
         async def answer(request: pb.ModelInferRequest) -> None:
             try:
-                reply = pb.ModelStreamInferResponse(infer_response=await self._infer(request, None))
+                with self._callers.caller(request, told, f"{SERVICE}/ModelStreamInfer") as caller:
+                    answers = await self._infer(request, None, caller)
+                reply = pb.ModelStreamInferResponse(infer_response=answers)
             except KofnError as error:
                 reply = pb.ModelStreamInferResponse(
                     error_message=f"{error.status.name}: {error}",
@@ -134,13 +143,13 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return deployment
 
     async def _infer(
-        self, message: pb.ModelInferRequest, left_s: float | None
+        self, message: pb.ModelInferRequest, left_s: float | None, caller: Caller
     ) -> pb.ModelInferResponse:
         deployment = self._deployment(message.model_name, message.model_version)
         outputs = requested_outputs(message, deployment)
         wishes, policy = parse_wishes(message.parameters, deployment, left_s)
         rows = parse_rows(message, deployment)
-        answered = await deployment.infer(rows, wishes, policy)
+        answered = await deployment.infer(rows, wishes, policy, caller)
         return _reply(message, deployment, answered, outputs)
 
 

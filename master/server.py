@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from kofn.metrics import MetricsServer, serve_metrics
+from kofn.tracing import Tracing
 from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
 from kofn.wire.errors import ErrorInterceptor
 from master.config import MasterConfig
@@ -34,19 +35,25 @@ class MasterServer:
     Args:
         config: what to serve and where.
         store: where programs are found by name.
+        tracing: where spans go; None makes none.
 
     Raises (on entry):
         OSError: a configured port is taken.
         KofnError: a deployment cannot be bound.
     """
 
-    def __init__(self, config: MasterConfig, store: Store) -> None:
+    def __init__(self, config: MasterConfig, store: Store, tracing: Tracing | None = None) -> None:
         self.config = config
         self.address = ""  # "host:port", once serving
         self.metrics_address = ""  # the same for metrics; empty when there are none
         self._events = Events()
         self.pool = Pool(config.workers, self._events.tell)
-        self.state = State(pool=self.pool, store=store, events=self._events)
+        self.state = State(
+            pool=self.pool,
+            store=store,
+            events=self._events,
+            tracer=None if tracing is None else tracing.tracer,
+        )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._metrics: MetricsServer | None = None
         self._server: grpc.aio.Server

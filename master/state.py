@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic, time
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,6 +20,9 @@ from master.config import DeploymentConfig
 from master.deployment import Deployment
 from master.pool import Pool
 from models.store import Store
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 EVENT_BACKLOG = 1000  # a watcher that falls further behind is cut off, not buffered for
 
@@ -70,6 +74,7 @@ class State:
     started: float = field(default_factory=monotonic)
     process_id: int = field(default_factory=os.getpid)
     draining: bool = False
+    tracer: "Tracer | None" = None  # None: no spans
 
     @property
     def is_ready(self) -> bool:
@@ -98,7 +103,7 @@ class State:
         binding = await asyncio.to_thread(bind, config, self.store)
         for program, archive in binding.archives.items():
             await self.pool.provide(program, archive)
-        deployment = Deployment(config, binding, self.pool)
+        deployment = Deployment(config, binding, self.pool, self.tracer)
         replaced = self.deployments.get(config.name)
         self.deployments[config.name] = deployment
         log.info(

@@ -8,8 +8,9 @@ import structlog
 import typer
 
 from kofn.logs import configure_logs
-from kofn.service import ReadyFile, UntilEof, stop_event, write_ready
+from kofn.service import LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
 from kofn.settings import SettingsError
+from kofn.tracing import Tracing, spans_of
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
 from worker.config import WorkerConfig, read_config
@@ -59,11 +60,13 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
             help="How long work in hand may take at the end.", envvar="KOFN_WORKER_DRAIN_S"
         ),
     ] = None,
+    log_level: LogLevel = "info",
+    trace: Trace = False,
     ready_file: ReadyFile = None,
     until_eof: UntilEof = False,
 ) -> None:
     """Run the programs of masters on one device."""
-    configure_logs()
+    configure_logs(log_level)
     given = {
         "name": name,
         "host": host,
@@ -80,7 +83,9 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         }
         if faults is not None:
             laid_over["faults"] = parse_faults(faults).inlined(Path())
-        asyncio.run(_serve(read_config(config, laid_over), ready_file, until_eof))
+        settings = read_config(config, laid_over)
+        with spans_of("kofn-worker", trace) as tracing:
+            asyncio.run(_serve(settings, tracing, ready_file, until_eof))
     except (SettingsError, KofnError, OSError) as error:
         typer.echo(f"worker: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
@@ -91,10 +96,12 @@ def command() -> None:
     typer.run(serve)
 
 
-async def _serve(config: WorkerConfig, ready_file: Path | None, until_eof: bool) -> None:
+async def _serve(
+    config: WorkerConfig, tracing: Tracing | None, ready_file: Path | None, until_eof: bool
+) -> None:
     tune_malloc()
     stop = stop_event(until_eof)
-    async with WorkerServer(config) as server:
+    async with WorkerServer(config, tracing) as server:
         write_ready(ready_file, {"address": server.address})
         log.info("ready", address=server.address)
         running = asyncio.create_task(server.run(), name="worker")

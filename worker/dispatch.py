@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from time import monotonic
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
@@ -25,6 +25,9 @@ from worker.faults_text import FaultsText
 from worker.queue import Queue, Waiting
 from worker.runner import Job, Outcome, Runner
 
+if TYPE_CHECKING:
+    from worker.tracing import TaskSpans
+
 EXIT_CODE = 70  # of an injected exit; <sysexits.h>: internal software error
 INJECTED = "injected"  # reason of errors that faults ask for
 
@@ -38,13 +41,16 @@ class Dispatcher:
         name: the worker's; faults are drawn by it.
         queue: empty.
         runner: of this worker alone; closed by whoever made it.
+        spans: made of tasks that a master traces; None makes none.
 
     Attributes:
         awake: cleared while an injected hang lasts. Whoever answers anything waits for it first.
         on_disconnect: called with the owner whose stream an injected fault breaks, None for all.
     """
 
-    def __init__(self, name: str, queue: Queue, runner: Runner) -> None:
+    def __init__(
+        self, name: str, queue: Queue, runner: Runner, spans: "TaskSpans | None" = None
+    ) -> None:
         self.name = name
         self.busy_s = 0.0  # in service, work included that was cancelled meanwhile
         self.awake = asyncio.Event()
@@ -52,6 +58,7 @@ class Dispatcher:
         self.on_disconnect: Callable[[Hashable | None], None] = lambda owner: None
         self._queue = queue
         self._runner = runner
+        self._spans = spans
         self._jobs: dict[Hashable, Job] = {}  # in hand: neither ended nor cancelled, by ticket
         self._work = asyncio.Event()  # set when the queue may hold something
         self._idle = asyncio.Event()  # set while no job is in hand
@@ -127,6 +134,7 @@ class Dispatcher:
             if job is not None and self._forget(job):
                 self._queue.cancel([ticket])
                 job.is_cancelled = True
+                self._trace(job, "cancelled")
         self._runner.stir()
 
     def drop(self, owner: Hashable) -> None:
@@ -174,7 +182,8 @@ class Dispatcher:
         await self.awake.wait()  # a hang may have begun meanwhile
         for job, outcome in zip(running, outcomes, strict=True):
             if failing.get(id(job)) == "drop":
-                self._forget(job)
+                if self._forget(job):
+                    self._trace(job, "dropped, as told")
             elif job.due_s <= monotonic():
                 self._settle(job, _expired())
             else:
@@ -185,6 +194,7 @@ class Dispatcher:
 
     def _meet(self, job: Job, kind: Kind) -> None:
         """A job meets its failure as it is taken into service."""
+        log.debug("injected-failure", kind=kind, worker=self.name, **job.about())
         match kind:
             case "refuse":
                 refused = Unavailable("This worker refuses the task, as told.", INJECTED)
@@ -192,12 +202,13 @@ class Dispatcher:
             case "disconnect":
                 self.on_disconnect(job.owner)
             case "exit" | "hang":
-                self._fail_now(kind)
+                self._fail_now(kind, job)
             case "drop":
                 pass  # found out when it ends
 
-    def _fail_now(self, kind: Kind) -> None:
-        log.warning("injected-failure", kind=kind, worker=self.name)
+    def _fail_now(self, kind: Kind, job: Job | None = None) -> None:
+        about = {} if job is None else job.about()
+        log.warning("injected-failure", kind=kind, worker=self.name, **about)
         match kind:
             case "exit":
                 os._exit(EXIT_CODE)  # nothing is flushed, closed or said: that is the point
@@ -212,6 +223,14 @@ class Dispatcher:
         """Tell how a job ended, if it is in hand still."""
         if self._forget(job):
             job.then(outcome)
+            if outcome.error is not None:
+                reason = outcome.error.reason
+                log.debug("task-failed", worker=self.name, reason=reason, **job.about())
+            self._trace(job, outcome.error.reason if outcome.error else "answered", outcome)
+
+    def _trace(self, job: Job, how: str, outcome: Outcome | None = None) -> None:
+        if self._spans is not None and job.traceparent:
+            self._spans.ended(job, how, outcome)
 
     def _forget(self, job: Job) -> bool:
         """Let go of a job; False when it was not in hand, its ticket perhaps in use again."""

@@ -22,6 +22,7 @@ from models.programs import Program
 from worker.faults import Injector
 
 Array = npt.NDArray[Any]
+MOST_TOLD = 16  # tasks in one log line
 LONGEST_WAIT_S = 86_400.0  # of one wait, which heavy tails of delay laws can exceed
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,8 @@ class Job:
         ticket, owner: as of `queue.Waiting`.
         inputs: one array [g, ...] for each of the program's inputs, as checked by `check_inputs`.
         seed: of its faults.
+        batch, traceparent: the master's number of the coded batch, and its trace context; for logs
+            and spans.
         arrived_s, due_s: monotonic time.
         then: told the outcome, once, on the event loop, unless the task is cancelled first.
         is_cancelled: written by the event loop only; the device thread reads it.
@@ -65,12 +68,19 @@ class Job:
     arrived_s: float
     due_s: float
     then: Callable[[Outcome], None]
+    batch: int = 0
+    traceparent: str = ""
     is_cancelled: bool = field(default=False, init=False)
 
     @property
     def rows(self) -> int:
         """Coding groups, at least 1."""
         return len(self.inputs[0])
+
+    def about(self) -> dict[str, Any]:
+        """What a log line says of it: its batch, and its trace where it has one."""
+        trace = self.traceparent.split("-")[1:2]
+        return {"batch": self.batch, **({"trace": trace[0]} if trace else {})}
 
 
 class Runner:
@@ -176,7 +186,8 @@ class Runner:
             ]
             outputs = [tensor.cpu().numpy() for tensor in program(joined)]
         except Exception as error:  # noqa: BLE001 - torch raises anything; the worker lives on
-            log.error("program-failed", program=program.hash, error=str(error))
+            told = [job.about() for job in jobs[:MOST_TOLD]]
+            log.error("program-failed", program=program.hash, tasks=told, error=str(error))
             failed = Internal(f"The program failed: {error}", "program-failed")
             return {**bad, **{id(job): failed for job in jobs}}
         ends = np.cumsum([job.rows for job in jobs])

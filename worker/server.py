@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from kofn.tracing import Tracing
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import ErrorInterceptor, Internal
 from worker.config import WorkerConfig
@@ -17,6 +19,9 @@ from worker.programs import Programs
 from worker.queue import Queue
 from worker.runner import Runner
 from worker.service import Hang, WorkerService
+
+if TYPE_CHECKING:
+    from worker.tracing import TaskSpans
 
 WORKER = worker_pb2.DESCRIPTOR.services_by_name["Worker"].full_name
 CLOSE_GRACE_S = 0.5  # for calls that hear of their end only now; a watch of health never does
@@ -31,6 +36,7 @@ class WorkerServer:
 
     Args:
         config: what it is told.
+        tracing: where spans go; None makes none.
 
     Attributes:
         address: "host:port", once serving.
@@ -41,8 +47,9 @@ class WorkerServer:
         FailedPrecondition: there is no such device.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, tracing: Tracing | None = None) -> None:
         self.config = config
+        self._tracing = tracing
         self.address = ""
         self._runner = Runner(config.device, config.threads)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -61,7 +68,7 @@ class WorkerServer:
             config.max_program_mb * 2**20,
         )
         queue = Queue(config.max_batch_rows, config.max_queue_tasks)
-        self.dispatcher = Dispatcher(config.name, queue, self._runner)
+        self.dispatcher = Dispatcher(config.name, queue, self._runner, self._spans())
         self._service = WorkerService(config.name, config.device, programs, self.dispatcher)
         interceptors = [Hang(self.dispatcher.awake), ErrorInterceptor()]
         server = self._server = channels.server(interceptors=interceptors)
@@ -109,6 +116,13 @@ class WorkerServer:
     async def run(self) -> None:
         """Serve until cancelled; raises what ended the part that runs tasks, should it end."""
         await asyncio.shield(self._dispatching)
+
+    def _spans(self) -> "TaskSpans | None":
+        if self._tracing is None:
+            return None
+        from worker.tracing import TaskSpans  # loads OpenTelemetry
+
+        return TaskSpans(self._tracing.tracer, self.config.name)
 
     def _on_end(self, ended: "asyncio.Task[None]") -> None:
         """Nobody runs tasks any more: break off, rather than let masters wait for nothing."""

@@ -209,7 +209,18 @@ def job(
         raise InvalidArgument(f"The program takes inputs of {wanted}, not {datatypes}.")
     check_inputs(program, inputs)
     due_s = arrived_s + task.deadline_ms / 1e3 if task.deadline_ms else inf
-    return Job(ticket, owner, program, inputs, task.seed, arrived_s, due_s, then)
+    return Job(
+        ticket,
+        owner,
+        program,
+        inputs,
+        task.seed,
+        arrived_s,
+        due_s,
+        then,
+        task.batch,
+        task.traceparent,
+    )
 
 
 def result(task_id: int, outcome: Outcome, dispatcher: Dispatcher) -> worker_pb2.Result:

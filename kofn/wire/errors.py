@@ -247,7 +247,8 @@ async def _tell(error: BaseException, context: Any, method: str) -> None:
     else:
         log.error("%s failed unexpectedly", method, exc_info=error)
         told = Internal("internal error; the server's log has the details")
-    await context.abort(told.status, _fitting(told.message), ((REASON_KEY, told.reason),))
+    trailing = (*(context.trailing_metadata() or ()), (REASON_KEY, told.reason))
+    await context.abort(told.status, _fitting(told.message), trailing)
 
 
 def _rebuild(

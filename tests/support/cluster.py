@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kofn.tracing import Tracing
 from master.config import MasterConfig
 from master.server import MasterServer
 from models.store import Store
@@ -23,13 +24,19 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    folder: Path, store: Store, deployments: list[dict[str, Any]], workers: int = 6
+    folder: Path,
+    store: Store,
+    deployments: list[dict[str, Any]],
+    workers: int = 6,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Cluster]:
     """A master with these deployments over that many workers, all in this process."""
     async with AsyncExitStack() as stack:
         running = [
             await stack.enter_async_context(
-                WorkerServer(WorkerConfig(name=f"worker-{i}", port=0, cache=folder / f"cache-{i}"))
+                WorkerServer(
+                    WorkerConfig(name=f"worker-{i}", port=0, cache=folder / f"cache-{i}"), tracing
+                )
             )
             for i in range(workers)
         ]
@@ -40,5 +47,5 @@ async def cluster(
                 "deployments": deployments,
             }
         )
-        master = await stack.enter_async_context(MasterServer(config, store))
+        master = await stack.enter_async_context(MasterServer(config, store, tracing))
         yield Cluster(master, running)
