@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import (
 )
 
 import kofn
-from kofn.local import LocalCluster
+from kofn.launch import Cluster, LocalWorkers
 from models import data
 
 PATIENCE_S = 60.0
@@ -69,7 +69,9 @@ async def test_master_and_workers_send_one_trace(
     async with collector() as (heard, endpoint):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         async with (
-            LocalCluster(3, [deployment], store=digits_store.root, folder=tmp_path) as cluster,
+            Cluster(
+                LocalWorkers(3), [deployment], store=digits_store.root, folder=tmp_path
+            ) as cluster,
             kofn.AsyncClient(cluster.address) as client,
         ):
             await cluster.all_up(PATIENCE_S)
