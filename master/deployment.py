@@ -88,8 +88,13 @@ class Deployment:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request would find a worker."""
-        return not self._closed and self._pool.workers_up > 0
+        """Whether requests are taken, and enough workers are up to answer them."""
+        return not self._closed and self._pool.workers_up >= self.workers_needed
+
+    @property
+    def workers_needed(self) -> int:
+        """So many give every answer, each with one task, though as many lie as may."""
+        return self.binding.code.recovery_threshold + 2 * self.policy.liars
 
     async def infer(
         self, rows: np.ndarray, wishes: Wishes, policy: Policy, caller: Caller = NOBODY

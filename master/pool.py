@@ -86,6 +86,7 @@ class Pool:
             if isinstance(outcome, KofnError):
                 self.assignment.drain(link.address)
                 log.error("program-not-taken", worker=link.name, reason=str(outcome))
+                self._on_event("worker-draining", link.name, f"it does not take {program[:12]}")
             elif isinstance(outcome, BaseException):
                 raise outcome
 

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from kofn.metrics import MetricsServer, serve_metrics
@@ -17,6 +17,7 @@ from master.config import MasterConfig
 from master.control import Control
 from master.discovery import needs_resolving
 from master.gateway import Gateway
+from master.health import Health
 from master.metrics import MasterCollector
 from master.pool import Pool
 from master.state import Events, State
@@ -54,10 +55,11 @@ class MasterServer:
             events=self._events,
             tracer=None if tracing is None else tracing.tracer,
         )
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = Health(self.state, inference=("", INFERENCE), control=(CONTROL,))
         self._metrics: MetricsServer | None = None
         self._server: grpc.aio.Server
         self._following: asyncio.Task[None]
+        self._watching: asyncio.Task[None]
 
     async def __aenter__(self) -> "MasterServer":
         server = self._server = channels.server(interceptors=[ErrorInterceptor()])
@@ -67,7 +69,6 @@ class MasterServer:
         reflection.enable_server_reflection(
             (INFERENCE, CONTROL, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         where = self.config.server
         self.address = f"{where.host}:{channels.listen(server, f'{where.host}:{where.port}')}"
         if where.metrics_port is not None:
@@ -76,6 +77,7 @@ class MasterServer:
             )
             self.metrics_address = f"{where.host}:{self._metrics.port}"
         self._following = asyncio.create_task(self.pool.run(), name="pool")
+        self._watching = asyncio.create_task(self._health.follow(), name="health")
         try:
             for deployment in self.config.deployments:
                 await self.state.deploy(deployment)
@@ -85,7 +87,7 @@ class MasterServer:
         except BaseException:
             await self._close(0)
             raise
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        await self._health.tell()
         log.info("serving", address=self.address, metrics=self.metrics_address)
         return self
 
@@ -95,15 +97,19 @@ class MasterServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await _ended(self._watching)
+        await self._health.enter_graceful_shutdown()
         log.info("draining")
         await self.state.drain(self.config.server.drain_s)
         await self._close(grace_s=1.0)
 
     async def run(self) -> None:
         """Serve until cancelled; a part that ends unexpectedly ends the master, loudly."""
-        await self._following
-        raise RuntimeError("the pool ended while the master was serving")
+        await asyncio.wait({self._following, self._watching}, return_when="FIRST_COMPLETED")
+        for part in (self._following, self._watching):
+            if part.done():
+                part.result()  # raises what ended it
+        raise RuntimeError("the pool or the health ended while the master was serving")
 
     async def _wait_for_workers(self) -> None:
         most = max(item.binding.code.n for item in self.state.deployments.values())
@@ -112,15 +118,16 @@ class MasterServer:
         if not await self.pool.wait_for_workers(wanted, FIRST_WORKER_S):
             log.warning("few-workers", up=self.pool.workers_up, wanted=wanted)
 
-    async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        names = [item.name for item in self.config.deployments]
-        for service in ("", INFERENCE, CONTROL, *names):
-            await self._health.set(service, status)
-
     async def _close(self, grace_s: float) -> None:
         await self._server.stop(grace_s)
-        self._following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._following
+        for part in (self._following, self._watching):
+            await _ended(part)
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.close)
+
+
+async def _ended(part: asyncio.Task[None]) -> None:
+    """Cancel a part that runs in the background."""
+    part.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await part

@@ -35,9 +35,11 @@ class Events:
     def __init__(self) -> None:
         # Queues of those who watch; added and removed by `watch`, dropped by `tell` when full.
         self.watchers: set[asyncio.Queue[control_pb2.Event | None]] = set()
+        self.changed = asyncio.Event()  # set by every event; cleared by the one who follows it
 
     def tell(self, kind: str, subject: str, detail: str) -> None:
         """Hand the event to every watcher, now."""
+        self.changed.set()
         event = control_pb2.Event(time_s=time(), kind=kind, subject=subject, detail=detail)
         for queue in list(self.watchers):
             if queue.qsize() >= EVENT_BACKLOG:

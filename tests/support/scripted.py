@@ -36,6 +36,7 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
     faults_json: str = ""
     pushed: bytes = b""
     address: str = ""
+    is_mute: bool = False  # whoever connects is hung up on
 
     async def Work(
         self,
@@ -43,6 +44,8 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
         context: "grpc.aio.ServicerContext[Any, Any]",
     ) -> AsyncIterator[worker_pb2.FromWorker]:
         """One stream, replies in the order in which the script lets them go."""
+        if self.is_mute:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as told")
         yield worker_pb2.FromWorker(
             greeting=worker_pb2.Greeting(worker=self.name, device="test", programs=self.programs)
         )
