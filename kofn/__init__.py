@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from kofn.client.answers import Answers, StreamReply, Timings
     from kofn.client.calls import Retry
     from kofn.client.sync import Client
-    from kofn.wire.channels import Tls
     from kofn.wire.errors import (
         Cancelled,
         DeadlineExceeded,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         Unimplemented,
     )
     from kofn.wire.source import Source
+    from kofn.wire.tls import Tls
 
     __version__: str
 
@@ -57,7 +57,7 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "kofn.client.aio",
     "Client": "kofn.client.sync",
-    "Tls": "kofn.wire.channels",
+    "Tls": "kofn.wire.tls",
     "Retry": "kofn.client.calls",
     "Source": "kofn.wire.source",
     **dict.fromkeys(("Answers", "StreamReply", "Timings"), "kofn.client.answers"),

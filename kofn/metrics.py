@@ -5,10 +5,12 @@ Serving counts in plain numbers, and a scrape reads them: nothing waits for whoe
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
+
+    from kofn.wire.tls import Tls
 
 # Upper bounds in seconds; a reply takes from half a millisecond to the longest sane deadline.
 DURATION_BUCKETS_S = (
@@ -60,8 +62,12 @@ def together(histograms: Iterable[Histogram]) -> Histogram:
     return total
 
 
-def serve_metrics(collector: "Collector", host: str, port: int) -> "MetricsServer":
+def serve_metrics(
+    collector: "Collector", host: str, port: int, tls: "Tls | None" = None
+) -> "MetricsServer":
     """Serve a collector's metrics and this process's own at /metrics; port 0 takes a free one.
+
+    With `tls` it is HTTPS, and for known clients only where there is an authority.
 
     Raises:
         OSError: the port is taken, or the host is none of this machine's.
@@ -72,10 +78,23 @@ def serve_metrics(collector: "Collector", host: str, port: int) -> "MetricsServe
     registry.register(collector)
     ProcessCollector(registry=registry)
     try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
+        server, thread = start_http_server(port, addr=host, registry=registry, **_files(tls))
     except OSError as error:
         raise OSError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from error
+    if tls is not None:  # in each caller's own thread: one that says nothing holds up nobody
+        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined] # wrapped
     return MetricsServer(server, thread)
+
+
+def _files(tls: "Tls | None") -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {
+        "certfile": str(tls.certificate),
+        "keyfile": str(tls.key),
+        "client_cafile": None if tls.authority is None else str(tls.authority),
+        "client_auth_required": tls.authority is not None,
+    }
 
 
 class MetricsServer:

@@ -5,20 +5,51 @@ Reads and checks; decides no value. Whether unknown keys are refused is the mode
 strangers: only plain YAML is constructed, and a file that unfolds beyond reason is refused.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
+
+from kofn.wire.tls import Tls
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MOST_NODES = 100_000  # with every alias unfolded; ten lines of aliases can unfold to 10^10 nodes
 MERGE = "tag:yaml.org,2002:merge"  # the key `<<`, which is no value
 LONGEST_VALUE = 80  # characters of a refused value that an error repeats
+
+
+TLS_KEYS = ("folder", "certificate", "key", "authority", "peer_name")
+
+
+def _tls(value: object) -> object:
+    if isinstance(value, str | Path):
+        return Tls.in_folder(Path(value))
+    if not isinstance(value, dict):
+        return value
+    if unknown := sorted(value.keys() - set(TLS_KEYS), key=str):
+        raise ValueError(f"{unknown[0]!r} is no key here; accepted: {', '.join(TLS_KEYS)}.")
+    if "folder" not in value:
+        return value
+    if value.keys() - {"folder", "peer_name"}:
+        raise ValueError("must have 'folder', or its files one by one, not both.")
+    return Tls.in_folder(Path(str(value["folder"])), value.get("peer_name"))
+
+
+def _with_certificate(tls: Tls) -> Tls:
+    if tls.certificate is None:
+        raise ValueError("must have a certificate and its key: whoever listens shows one.")
+    return tls
+
+
+# A folder, or a mapping of TLS_KEYS; the files are read and checked at once.
+TlsFiles = Annotated[Tls, BeforeValidator(_tls)]
+ServerTlsFiles = Annotated[TlsFiles, AfterValidator(_with_certificate)]
+MessageMb = Annotated[int, Field(ge=1, le=2047)]  # in 2^20 bytes; protobuf's own limit is 2^31
 
 
 class SettingsError(ValueError):
@@ -61,6 +92,22 @@ def parse_yaml(text: str, model: type[ModelT], source: str = "settings") -> Mode
     except ValidationError as error:
         problems = sorted({_problem(item, node, model) for item in error.errors()})
         lines = [f"{source}:{line}: {told}" for line, told in problems]
+        raise SettingsError("\n".join(lines)) from error
+
+
+def check(values: Mapping[str, Any], model: type[ModelT], source: str) -> ModelT:
+    """A model of values that were laid over each other, and so have no lines any more.
+
+    Raises:
+        SettingsError: field by field what is wrong; `source` says where they came from.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{source}: {'.'.join(map(str, item['loc']))}: {_told(item, model)}"
+            for item in error.errors()
+        ]
         raise SettingsError("\n".join(lines)) from error
 
 

@@ -1,18 +1,19 @@
 """`python -m master`: flags > environment > deployment file, parsed here once."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import torch
 import typer
-from pydantic import ValidationError
 
 from kofn.logs import configure_logs
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
-from kofn.settings import SettingsError, read_yaml
-from kofn.tracing import Tracing, spans_of
+from kofn.settings import SettingsError, check, read_yaml
+from kofn.tracing import spans_of
+from kofn.wire.access import TokenError, read_token
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
 from master.config import MasterConfig
@@ -45,6 +46,44 @@ def main(  # noqa: PLR0913 - each flag is an argument to typer
             help="Worker targets: HOST:PORT or file:PATH, ...", envvar="KOFN_MASTER_WORKERS"
         ),
     ] = None,
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of tls.crt and tls.key; with ca.crt, clients must show a certificate.",
+            envvar="KOFN_MASTER_TLS",
+        ),
+    ] = None,
+    workers_tls: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for dialling workers: ca.crt, and tls.crt and tls.key to show them.",
+            envvar="KOFN_MASTER_WORKERS_TLS",
+        ),
+    ] = None,
+    control_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the control service; default: the gRPC port.",
+            envvar="KOFN_MASTER_CONTROL_PORT",
+        ),
+    ] = None,
+    control_host: Annotated[
+        str | None,
+        typer.Option(help="Likewise, with a port.", envvar="KOFN_MASTER_CONTROL_HOST"),
+    ] = None,
+    control_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds the token that the control service wants; or set KOFN_CONTROL_TOKEN.",
+            envvar="KOFN_MASTER_CONTROL_TOKEN_FILE",
+        ),
+    ] = None,
+    max_message_mb: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest message, in 2^20 bytes. [64]", envvar="KOFN_MASTER_MAX_MESSAGE_MB"
+        ),
+    ] = None,
     store: Annotated[Path | None, typer.Option(help="Model store.", envvar="KOFN_STORE")] = None,
     log_level: LogLevel = "info",
     trace: Trace = False,
@@ -53,45 +92,61 @@ def main(  # noqa: PLR0913 - each flag is an argument to typer
 ) -> None:
     """Serve the deployments of a file through coded batches over the given workers."""
     configure_logs(log_level)
-    given = {"host": host, "port": port, "metrics_port": metrics_port}
+    server = {
+        "host": host,
+        "port": port,
+        "metrics_port": metrics_port,
+        "tls": tls,
+        "max_message_mb": max_message_mb,
+    }
+    control = {"port": control_port, "host": control_host, "token_file": control_token_file}
+    given = {
+        "workers": None if workers is None else [item for item in workers.split(",") if item],
+        "workers_tls": workers_tls,
+    }
     try:
-        settings = _settings(config, {k: v for k, v in given.items() if v is not None}, workers)
+        settings = _settings(config, server, control, given)
+        token = read_token(settings.server.control.token_file)
         with spans_of("kofn-master", trace) as tracing:
-            asyncio.run(_serve(settings, Store(store), tracing, ready_file, until_eof))
-    except (SettingsError, KofnError, OSError) as error:
+            master = MasterServer(settings, Store(store), tracing, token)
+            asyncio.run(_serve(master, ready_file, until_eof))
+    except (SettingsError, TokenError, KofnError, OSError) as error:
         typer.echo(f"master: {error}", err=True)
         raise typer.Exit(USAGE_ERROR) from error
 
 
 def _settings(
-    path: Path | None, server: dict[str, str | int | None], workers: str | None
+    path: Path | None,
+    server: Mapping[str, Any],
+    control: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> MasterConfig:
-    """The file's settings with flags and environment laid over them; raises SettingsError."""
+    """The file's settings with flags and environment laid over them; raises SettingsError.
+
+    Args:
+        path: of the file.
+        server: of its key `server`; None where nothing was given.
+        control: of its key `server.control`, likewise.
+        given: of its other keys, likewise.
+    """
     settings = read_yaml(path, MasterConfig) if path is not None else MasterConfig()
     laid_over = settings.model_dump(by_alias=True)
-    laid_over["server"] |= server
-    if workers is not None:
-        laid_over["workers"] = [target for target in workers.split(",") if target]
-    try:
-        return MasterConfig.model_validate(laid_over)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"flags or environment: {field}: {first['msg']}") from error
+    laid_over |= {key: value for key, value in given.items() if value is not None}
+    laid_over["server"] |= {key: value for key, value in server.items() if value is not None}
+    laid_over["server"]["control"] |= {k: v for k, v in control.items() if v is not None}
+    return check(laid_over, MasterConfig, "flags or environment")
 
 
-async def _serve(
-    settings: MasterConfig,
-    store: Store,
-    tracing: Tracing | None,
-    ready_file: Path | None,
-    until_eof: bool,
-) -> None:
+async def _serve(master: MasterServer, ready_file: Path | None, until_eof: bool) -> None:
     tune_malloc()
     torch.set_num_threads(1)  # the codes' products are small; threads would fight the workers
     stop = stop_event(until_eof)
-    async with MasterServer(settings, store, tracing) as master:
-        ready = {"address": master.address, "metrics_address": master.metrics_address}
+    async with master:
+        ready = {
+            "address": master.address,
+            "control_address": master.control_address,
+            "metrics_address": master.metrics_address,
+        }
         write_ready(ready_file, ready)
         running = asyncio.create_task(master.run(), name="master")
         stopping = asyncio.create_task(stop.wait(), name="signal")

@@ -4,12 +4,15 @@ Parsed once into frozen objects; an error names the field and what is accepted. 
 check their own parameters, and their messages appear under the field that they came from.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import codes
 from codes.locating import LocatesErrors, most_liars
+from kofn.settings import MessageMb, ServerTlsFiles, TlsFiles
+from kofn.wire.access import read_token
 from master.batcher import Limits
 from master.discovery import check_target
 from master.policy import Delay, Policy
@@ -26,6 +29,28 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ControlServer(Strict):
+    """Where operators are heard, and what they must show."""
+
+    port: Port | None = None  # None: on the port of the inference service
+    host: str | None = None  # of its own port; None: the server's
+    tls: ServerTlsFiles | None = None  # of its own port; None: the server's
+    token_file: Path | None = None  # else the environment's KOFN_CONTROL_TOKEN, else no token
+
+    @field_validator("token_file")
+    @classmethod
+    def _holds_a_token(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            read_token(file)
+        return file
+
+    @model_validator(mode="after")
+    def _has_a_port(self) -> "ControlServer":
+        if self.port is None and (self.host, self.tls) != (None, None):
+            raise ValueError("needs a 'port' of its own for a 'host' or 'tls' of its own.")
+        return self
+
+
 class Server(Strict):
     """Where the master listens; the ports are Triton's."""
 
@@ -33,6 +58,9 @@ class Server(Strict):
     port: Port = 8001
     metrics_port: Port | None = 8002  # None: no metrics server
     drain_s: float = Field(10.0, ge=0)  # how long SIGTERM waits for requests in hand
+    tls: ServerTlsFiles | None = None  # of both ports; with an authority, for known clients only
+    control: ControlServer = ControlServer()
+    max_message_mb: MessageMb = 64  # of clients and workers, either way
 
 
 class CodeConfig(BaseModel):
@@ -196,6 +224,7 @@ class MasterConfig(Strict):
     server: Server = Server()
     # HOST:PORT each; a name stands for all its addresses, file:PATH for the lines of a file.
     workers: tuple[str, ...] = ()
+    workers_tls: TlsFiles | None = None  # for dialling them
     deployments: tuple[DeploymentConfig, ...] = ()
 
     @field_validator("workers")

@@ -48,8 +48,8 @@ def check_target(target: str) -> None:
         raise ValueError(f"A file of worker targets must be file:PATH, not {target!r}.")
 
 
-async def resolve(targets: Sequence[str]) -> frozenset[str]:
-    """All addresses, as "ip:port", that the targets stand for now.
+async def resolve(targets: Sequence[str]) -> dict[str, str]:
+    """All addresses, as "ip:port", that the targets stand for now, each with its target's host.
 
     A name that fails gives none, and so does a file that cannot be read or a wrong line in it.
     """
@@ -57,8 +57,13 @@ async def resolve(targets: Sequence[str]) -> frozenset[str]:
     files = [Path(target.removeprefix(FILE)) for target in targets if target.startswith(FILE)]
     if files:
         named += await asyncio.to_thread(_targets_in, files)
-    found = await asyncio.gather(*(_addresses(*split_target(target)) for target in named))
-    return frozenset().union(*found)
+    hosts = [split_target(target) for target in named]
+    found = await asyncio.gather(*(_addresses(*host) for host in hosts))
+    return {
+        address: host
+        for (host, _), addresses in zip(hosts, found, strict=True)
+        for address in addresses
+    }
 
 
 def needs_resolving(targets: Sequence[str]) -> bool:
@@ -86,6 +91,11 @@ def _targets_in(files: Iterable[Path]) -> list[str]:
                 else:
                     found.append(target)
     return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    return host == "localhost" or (_is_literal(host) and ipaddress.ip_address(host).is_loopback)
 
 
 async def _addresses(host: str, port: int) -> frozenset[str]:

@@ -16,10 +16,12 @@ import grpc
 import structlog
 
 from kofn.metrics import Histogram
-from kofn.wire import channels, worker_pb2, worker_pb2_grpc
+from kofn.wire import worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import KofnError, NotFound, Unavailable, from_rpc_error
+from master.dialling import Dialling
 from master.latency import Latency
 
+CONNECT_S = 3.0  # longer than any pause before gRPC dials again
 GREETING_TIMEOUT_S = 5.0  # a peer that accepts a stream and says nothing is no worker
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 1.0  # as gRPC's own: a returned worker is used within a second
 PUSH_TIMEOUT_S = 60.0  # an archive of 64 MiB on a slow network
@@ -27,6 +29,7 @@ PUSH_CHUNK_BYTES = 1 << 20  # under the 4 MiB at which protobuf's copies grow de
 CALL_TIMEOUT_S = 5.0  # faults and other small calls
 OUTGOING_LIMIT = 512  # unwritten tasks; a worker that far behind has lost them anyway
 
+LEAVING = "the master is leaving"
 NOT_FOUND = grpc.StatusCode.NOT_FOUND.value[0]
 
 T = TypeVar("T")
@@ -58,10 +61,11 @@ class Link:
     Args:
         address: "host:port" of the worker's gRPC server.
         listener: told of coming and going.
-        tls: credentials; None is plaintext.
+        dialling: how it is reached.
+        host: the name that stood for the address.
     """
 
-    def __init__(self, address: str, listener: Listener, tls: channels.Tls | None = None) -> None:
+    def __init__(self, address: str, listener: Listener, dialling: Dialling, host: str) -> None:
         self.address = address
         self.state: State = "connecting"
         self.greeting = worker_pb2.Greeting()  # of the current or the last connection
@@ -80,7 +84,7 @@ class Link:
         self.programs: set[str] = set()  # what the worker has loaded for us
         self.faults: frozenset[str] = frozenset()  # kinds that it injects, as it last told
         self._listener = listener
-        self._channel = channels.worker_channel(address, tls)
+        self._channel = dialling.channel(address, host)
         self._stub = worker_pb2_grpc.WorkerStub(self._channel)
         self._next_id = 0
         # Tasks whose end nobody has heard of: id -> (callback, sent at). Popped exactly once.
@@ -88,6 +92,7 @@ class Link:
         self._outgoing: deque[tuple[int, worker_pb2.ToWorker]] = deque()  # tasks not yet written
         self._cancelled: list[int] = []  # written and no longer wanted; one message names them all
         self._wake = asyncio.Event()  # something to write
+        self._unreachable = ""  # why the last try failed, as the log was told
 
     @property
     def name(self) -> str:
@@ -134,11 +139,13 @@ class Link:
             while True:
                 reason = "closed by the worker"
                 try:
-                    await self._channel.channel_ready()
+                    with contextlib.suppress(TimeoutError):  # the call below tells why
+                        async with asyncio.timeout(CONNECT_S):
+                            await self._channel.channel_ready()
                     await self._serve_stream()
                     retry_s = RETRY_MIN_S
                 except grpc.aio.AioRpcError as error:
-                    reason = f"{error.code().name}: {error.details()}"
+                    reason = f"{error.code().name}: {from_rpc_error(error)}"
                 except (TimeoutError, KofnError) as error:
                     reason = str(error) or "no greeting in time"
                 except asyncio.InvalidStateError:
@@ -147,7 +154,7 @@ class Link:
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, RETRY_MAX_S)
         finally:
-            self._break("the master is leaving")
+            self._break(LEAVING)
             await self._channel.close(None)
 
     async def push(self, program: str, archive: bytes) -> None:
@@ -278,6 +285,9 @@ class Link:
         if was in ("up", "draining"):
             log.warning("worker-lost", worker=self.name, address=self.address, reason=reason)
             self._listener.lost(self, reason)
+        elif reason not in (LEAVING, self._unreachable):  # told once for many tries alike
+            log.warning("worker-unreachable", address=self.address, reason=reason)
+        self._unreachable = reason
         lost, self._in_flight = self._in_flight, {}
         self._outgoing.clear()
         self._cancelled.clear()

@@ -5,14 +5,14 @@ taken over the workers that are up, hold every deployed program and are not know
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 import structlog
 
-from kofn.wire.channels import Tls
 from kofn.wire.errors import KofnError
 from master.assignment import Assignment
+from master.dialling import Dialling
 from master.discovery import RESOLVE_EVERY_S, needs_resolving, resolve
 from master.link import Link
 from master.trust import Trust
@@ -28,16 +28,21 @@ class Pool:
     Args:
         targets: "host:port" each; names are looked up again every few seconds.
         on_event: told of workers that come and go.
-        tls: credentials for the links; None is plaintext.
+        dialling: how the links reach workers; by default in plaintext.
     """
 
-    def __init__(self, targets: Sequence[str], on_event: EventSink, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        targets: Sequence[str],
+        on_event: EventSink,
+        dialling: Dialling = Dialling(),  # noqa: B008 - frozen
+    ) -> None:
         self.links: dict[str, Link] = {}  # by address
         self.assignment = Assignment()  # of addresses; members are up and hold all programs
         self.trust = Trust()  # in addresses
         self._targets = tuple(targets)
         self._on_event = on_event
-        self._tls = tls
+        self._dialling = dialling
         self._programs: dict[str, bytes] = {}  # content hash -> archive, of all deployments
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by address: its link, running
         self._release_timer: asyncio.TimerHandle | None = None  # when the next quarantine ends
@@ -155,11 +160,12 @@ class Pool:
         while missing := [name for name in self._programs if name not in link.programs]:
             await link.push(missing[0], self._programs[missing[0]])
 
-    def _follow(self, addresses: frozenset[str], group: asyncio.TaskGroup) -> None:
-        for address in sorted(addresses - self.links.keys()):
-            link = self.links[address] = Link(address, self, self._tls)
+    def _follow(self, addresses: Mapping[str, str], group: asyncio.TaskGroup) -> None:
+        for address in sorted(addresses.keys() - self.links.keys()):
+            link = Link(address, self, self._dialling, addresses[address])
+            self.links[address] = link
             self._tasks[address] = group.create_task(link.run(), name=f"link {address}")
-        for address in sorted(self.links.keys() - addresses):
+        for address in sorted(self.links.keys() - addresses.keys()):
             # A name server that forgets a living worker is no reason to drop its work.
             if self.links[address].state in ("connecting", "down"):
                 del self.links[address]

@@ -1,7 +1,8 @@
-"""A master, running: the services on one port, metrics on another, the pool behind them."""
+"""A master, running: its services on one port or two, metrics on another, the pool behind them."""
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from types import TracebackType
 
 import grpc
@@ -12,10 +13,13 @@ from grpc_reflection.v1alpha import reflection
 from kofn.metrics import MetricsServer, serve_metrics
 from kofn.tracing import Tracing
 from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
+from kofn.wire.access import TokenInterceptor
 from kofn.wire.errors import ErrorInterceptor
+from kofn.wire.tls import Tls
 from master.config import MasterConfig
 from master.control import Control
-from master.discovery import needs_resolving
+from master.dialling import Dialling
+from master.discovery import is_loopback, needs_resolving
 from master.gateway import Gateway
 from master.health import Health
 from master.metrics import MasterCollector
@@ -37,18 +41,27 @@ class MasterServer:
         config: what to serve and where.
         store: where programs are found by name.
         tracing: where spans go; None makes none.
+        token: what callers of the control service must show; None asks for none.
 
     Raises (on entry):
         OSError: a configured port is taken.
         KofnError: a deployment cannot be bound.
     """
 
-    def __init__(self, config: MasterConfig, store: Store, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        config: MasterConfig,
+        store: Store,
+        tracing: Tracing | None = None,
+        token: str | None = None,
+    ) -> None:
         self.config = config
         self.address = ""  # "host:port", once serving
+        self.control_address = ""  # the same of the control service
         self.metrics_address = ""  # the same for metrics; empty when there are none
         self._events = Events()
-        self.pool = Pool(config.workers, self._events.tell)
+        dialling = Dialling(config.workers_tls, config.server.max_message_mb * 2**20)
+        self.pool = Pool(config.workers, self._events.tell, dialling)
         self.state = State(
             pool=self.pool,
             store=store,
@@ -57,31 +70,25 @@ class MasterServer:
         )
         self._health = Health(self.state, inference=("", INFERENCE), control=(CONTROL,))
         self._metrics: MetricsServer | None = None
-        self._server: grpc.aio.Server
+        self._token = token
+        self._servers: list[grpc.aio.Server] = []
         self._following: asyncio.Task[None]
         self._watching: asyncio.Task[None]
 
     async def __aenter__(self) -> "MasterServer":
-        server = self._server = channels.server(interceptors=[ErrorInterceptor()])
-        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Gateway(self.state), server)
-        control_pb2_grpc.add_ControlServicer_to_server(Control(self.state), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (INFERENCE, CONTROL, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
         where = self.config.server
-        self.address = f"{where.host}:{channels.listen(server, f'{where.host}:{where.port}')}"
+        self._listen()
         if where.metrics_port is not None:
-            self._metrics = serve_metrics(
-                MasterCollector(self.state), where.host, where.metrics_port
-            )
+            collector = MasterCollector(self.state)
+            self._metrics = serve_metrics(collector, where.host, where.metrics_port, where.tls)
             self.metrics_address = f"{where.host}:{self._metrics.port}"
         self._following = asyncio.create_task(self.pool.run(), name="pool")
         self._watching = asyncio.create_task(self._health.follow(), name="health")
         try:
             for deployment in self.config.deployments:
                 await self.state.deploy(deployment)
-            await server.start()
+            for server in self._servers:
+                await server.start()
             if self.config.workers and self.config.deployments:
                 await self._wait_for_workers()
         except BaseException:
@@ -111,6 +118,44 @@ class MasterServer:
                 part.result()  # raises what ended it
         raise RuntimeError("the pool or the health ended while the master was serving")
 
+    def _listen(self) -> None:
+        """Bind the services: the control service apart where it has a port of its own."""
+        where, control = self.config.server, self.config.server.control
+        if control.port is None:
+            port = self._bind((INFERENCE, CONTROL), where.host, where.port, where.tls)
+            self.address = self.control_address = f"{where.host}:{port}"
+            host, tls = where.host, where.tls
+        else:
+            port = self._bind((INFERENCE,), where.host, where.port, where.tls)
+            self.address = f"{where.host}:{port}"
+            host, tls = control.host or where.host, control.tls or where.tls
+            port = self._bind((CONTROL,), host, control.port, tls)
+            self.control_address = f"{host}:{port}"
+        is_open = self._token is None and (tls is None or tls.authority is None)
+        if is_open and not is_loopback(host):
+            log.warning(
+                "control-unprotected",
+                address=self.control_address,
+                hint="whoever reaches it can deploy and inject faults; see server.control",
+            )
+
+    def _bind(self, services: Sequence[str], host: str, port: int, tls: Tls | None) -> int:
+        """A server of these services, with health and reflection; returns its port."""
+        guards = [] if self._token is None else [TokenInterceptor(CONTROL, self._token)]
+        message_bytes = self.config.server.max_message_mb * 2**20
+        server = channels.server([ErrorInterceptor(), *guards], message_bytes)
+        self._servers.append(server)
+        if INFERENCE in services:
+            gateway = Gateway(self.state)
+            inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(gateway, server)
+        if CONTROL in services:
+            control_pb2_grpc.add_ControlServicer_to_server(Control(self.state), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        return channels.listen(server, f"{host}:{port}", tls)
+
     async def _wait_for_workers(self) -> None:
         most = max(item.binding.code.n for item in self.state.deployments.values())
         targets = self.config.workers
@@ -119,7 +164,7 @@ class MasterServer:
             log.warning("few-workers", up=self.pool.workers_up, wanted=wanted)
 
     async def _close(self, grace_s: float) -> None:
-        await self._server.stop(grace_s)
+        await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
         for part in (self._following, self._watching):
             await _ended(part)
         if self._metrics is not None:

@@ -54,6 +54,19 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         int | None,
         typer.Option(help="Of one forward pass.", envvar="KOFN_WORKER_MAX_BATCH_ROWS"),
     ] = None,
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of tls.crt and tls.key; with ca.crt, masters must show a certificate.",
+            envvar="KOFN_WORKER_TLS",
+        ),
+    ] = None,
+    max_message_mb: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest message, in 2^20 bytes. [64]", envvar="KOFN_WORKER_MAX_MESSAGE_MB"
+        ),
+    ] = None,
     drain_s: Annotated[
         float | None,
         typer.Option(
@@ -76,6 +89,8 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         "cache": cache,
         "max_batch_rows": max_batch_rows,
         "drain_s": drain_s,
+        "tls": tls,
+        "max_message_mb": max_message_mb,
     }
     try:
         laid_over: dict[str, Any] = {

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pooch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from kofn.settings import SettingsError, read_yaml
-from kofn.wire.channels import Tls
+from kofn.settings import MessageMb, ServerTlsFiles, check, read_yaml
 from worker.faults_text import FaultsText
 
 
@@ -33,7 +32,8 @@ class WorkerConfig(BaseModel):
         max_kept_programs: on disk at once, likewise.
         max_program_mb: largest archive taken, in units of 2^20 bytes.
         drain_s: how long work in hand may take at the end.
-        tls: files of an encrypted connection; None is plaintext.
+        tls: files of an encrypted connection, or their folder; None is plaintext.
+        max_message_mb: largest message, either way, in units of 2^20 bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
@@ -51,7 +51,8 @@ class WorkerConfig(BaseModel):
     max_kept_programs: int = Field(default=64, ge=1)
     max_program_mb: int = Field(default=1024, ge=1)
     drain_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
-    tls: Tls | None = None
+    tls: ServerTlsFiles | None = None
+    max_message_mb: MessageMb = 64
 
 
 def read_config(path: Path | None, laid_over: Mapping[str, Any]) -> WorkerConfig:
@@ -64,11 +65,4 @@ def read_config(path: Path | None, laid_over: Mapping[str, Any]) -> WorkerConfig
     folder = Path() if path is None else path.parent
     values = {field: getattr(settings, field) for field in WorkerConfig.model_fields}
     values["faults"] = settings.faults.inlined(folder)
-    try:
-        return WorkerConfig.model_validate(values | dict(laid_over))
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, not {item['input']!r}."
-            for item in error.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from error
+    return check(values | dict(laid_over), WorkerConfig, "flags or environment")

@@ -71,7 +71,7 @@ class WorkerServer:
         self.dispatcher = Dispatcher(config.name, queue, self._runner, self._spans())
         self._service = WorkerService(config.name, config.device, programs, self.dispatcher)
         interceptors = [Hang(self.dispatcher.awake), ErrorInterceptor()]
-        server = self._server = channels.server(interceptors=interceptors)
+        server = self._server = channels.server(interceptors, config.max_message_mb * 2**20)
         worker_pb2_grpc.add_WorkerServicer_to_server(self._service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(

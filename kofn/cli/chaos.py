@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-import kofn
-from kofn.cli.output import DEFAULT_MASTER, Master, words
+from kofn.cli.connection import At, connecting
+from kofn.cli.output import words
 
 Cluster = Annotated[
     str | None,
@@ -20,6 +20,7 @@ Kind = Literal[
 ]
 
 
+@connecting
 def chaos(
     kind: Annotated[Kind, typer.Argument(help="What is done.")],
     workers: Annotated[list[str], typer.Argument(help="As in `kofn status`.")],
@@ -27,7 +28,8 @@ def chaos(
         float | None, typer.Option(min=0.01, help="Of limit-cpu: so many CPUs, such as 0.5.")
     ] = None,
     cluster: Cluster = None,
-    master: Master = DEFAULT_MASTER,
+    *,
+    at: At,
 ) -> None:
     """Stop, kill, cut off or starve workers, and undo it.
 
@@ -36,15 +38,15 @@ def chaos(
 
     A killed container stays dead until restart; `kofn up` starts killed processes again.
     """
-    asyncio.run(_chaos(kind, workers, cpus, cluster, master))
+    asyncio.run(_chaos(kind, workers, cpus, cluster, at))
 
 
 async def _chaos(
-    kind: str, workers: list[str], cpus: float | None, cluster: str | None, master: str
+    kind: str, workers: list[str], cpus: float | None, cluster: str | None, at: At
 ) -> None:
     from kofn.chaos import find
 
-    async with kofn.AsyncClient(master) as client:
+    async with at.async_client() as client:
         found = await find(client, cluster)
         try:
             for worker in workers:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-import kofn
 from kofn.cli.chaos import Cluster
-from kofn.cli.output import DEFAULT_MASTER, Json, Master, print_json, print_table
+from kofn.cli.connection import At, connecting
+from kofn.cli.output import Json, print_json, print_table
 from kofn.cli.timeline import carry_out, in_words
 from kofn.wire import control_pb2
 from kofn.wire.errors import InvalidArgument
@@ -23,38 +23,43 @@ Workers = Annotated[
 
 
 @app.command("set")
+@connecting
 def set_(
     faults: Annotated[
         str,
         typer.Argument(help="As in a scenario: '{delay: {law: constant, value_ms: 300}}'"),
     ],
     workers: Workers = None,
-    master: Master = DEFAULT_MASTER,
     as_json: Json = False,
+    *,
+    at: At,
 ) -> None:
     """Replace the faults of some workers, or of all."""
     from worker.faults_text import parse_faults
 
     text = parse_faults(faults).inlined(Path()).json_text()
-    with kofn.Client(master) as client:
+    with at.client() as client:
         _print(client.set_faults(text, workers or ()), as_json)
 
 
 @app.command()
-def clear(workers: Workers = None, master: Master = DEFAULT_MASTER, as_json: Json = False) -> None:
+@connecting
+def clear(workers: Workers = None, as_json: Json = False, *, at: At) -> None:
     """Let some workers, or all, work properly again."""
-    with kofn.Client(master) as client:
+    with at.client() as client:
         _print(client.set_faults(None, workers or ()), as_json)
 
 
 @app.command()
-def show(workers: Workers = None, master: Master = DEFAULT_MASTER, as_json: Json = False) -> None:
+@connecting
+def show(workers: Workers = None, as_json: Json = False, *, at: At) -> None:
     """Tell the faults in force."""
-    with kofn.Client(master) as client:
+    with at.client() as client:
         _print(client.get_faults(workers or ()), as_json)
 
 
 @app.command()
+@connecting
 def run(
     scenario: Annotated[
         str, typer.Argument(help="A YAML file, or one of those that come with it by name.")
@@ -63,7 +68,8 @@ def run(
         bool, typer.Option("--keep", help="Leave in force what is so after the last step.")
     ] = False,
     cluster: Cluster = None,
-    master: Master = DEFAULT_MASTER,
+    *,
+    at: At,
 ) -> None:
     """Carry a scenario out, step by step at its times; at the end, or on Ctrl-C, undo all."""
     from worker.scenario import SCENARIOS, read_scenario
@@ -75,7 +81,7 @@ def run(
     elif not path.exists():
         names = ", ".join(sorted(file.stem for file in SCENARIOS.glob("*.yaml")))
         raise typer.BadParameter(f"there is no file {scenario!r}, and ready ones are: {names}.")
-    asyncio.run(carry_out(read_scenario(path), master, keep=keep, cluster=cluster))
+    asyncio.run(carry_out(read_scenario(path), at, keep=keep, cluster=cluster))
 
 
 def _print(reply: control_pb2.FaultsReply, as_json: bool) -> None:

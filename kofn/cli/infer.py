@@ -8,7 +8,8 @@ import numpy as np
 import typer
 
 import kofn
-from kofn.cli.output import DEFAULT_MASTER, Json, Master, print_json, print_table, words
+from kofn.cli.connection import At, connecting
+from kofn.cli.output import Json, print_json, print_table, words
 from kofn.wire.errors import InvalidArgument
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -17,6 +18,7 @@ MOST_LISTED = 20  # answers told one by one
 Told = Callable[[Any], dict[str, Any]]  # of an answer's numbers, what a person wants to know
 
 
+@connecting
 def infer(  # noqa: PLR0913 - each flag is an argument to typer
     sources: Annotated[
         list[str],
@@ -46,13 +48,14 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
         bool, typer.Option("--resize", help="Scale pictures to the model's size.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the outputs to a .npy file.")] = None,
-    master: Master = DEFAULT_MASTER,
     as_json: Json = False,
+    *,
+    at: At,
 ) -> None:
     """Submit image batches; tell answers, where they came from, how right they are, and latency."""
     dials = {"recovery_threshold": recovery_threshold, "gain_limit": gain_limit}
     asked = {name: str(value) for name, value in dials.items() if value is not None}
-    with kofn.Client(master, timeout_s=timeout_ms / 1e3) as client:
+    with at.client(timeout_s=timeout_ms / 1e3) as client:
         name = model or _only_model(client)
         shape = [int(size) for size in client.metadata(name).inputs[0].shape[1:]]
         images, truth, names = _images(sources, split, shape, resize)
@@ -81,7 +84,7 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
 
 
 def _only_model(client: kofn.Client) -> str:
-    names = [deployment.name for deployment in client.status().deployments]
+    names = [model.name for model in client.statistics()]
     if len(names) != 1:
         raise InvalidArgument(f"name one with --model; served: {', '.join(names) or 'none'}.")
     return names[0]

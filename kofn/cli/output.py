@@ -17,9 +17,6 @@ paper = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 words = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Master = Annotated[
-    str, typer.Option("--master", envvar="KOFN_MASTER", help="The master's HOST:PORT.")
-]
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", envvar="KOFN_STORE", help="Model store; default: the user's own."),
@@ -28,7 +25,6 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A further parameter; may be repeated."),
 ]
-DEFAULT_MASTER = "127.0.0.1:8001"
 
 
 def print_json(value: Any) -> None:

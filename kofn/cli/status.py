@@ -5,18 +5,19 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import MessageToDict
 
-import kofn
-from kofn.cli.output import DEFAULT_MASTER, Json, Master, paper, print_json, print_table
+from kofn.cli.connection import At, connecting
+from kofn.cli.output import Json, paper, print_json, print_table
 from kofn.wire import control_pb2
 
 
+@connecting
 def status(
-    master: Master = DEFAULT_MASTER,
+    at: At,
     as_json: Json = False,
     timeout_s: Annotated[float, typer.Option(help="Most seconds to wait.")] = 5.0,
 ) -> None:
     """Show workers, health, deployed models, codes, queues and latencies."""
-    with kofn.Client(master, timeout_s=timeout_s) as client:
+    with at.client(timeout_s=timeout_s) as client:
         told = client.status()
         is_ready = client.is_ready()
     if as_json:
@@ -26,7 +27,9 @@ def status(
         print_json({"ready": is_ready, **fields})
         return
     health = "ready" if is_ready else "not ready"
-    paper.print(f"master {master}: {health}, up {told.uptime_s:.0f} s, process {told.process_id}\n")
+    paper.print(
+        f"master {at.master}: {health}, up {told.uptime_s:.0f} s, process {told.process_id}\n"
+    )
     print_table("Deployments", _DEPLOYMENT, map(_deployment_row, told.deployments))
     print_table("Workers", _WORKER, map(_worker_row, sorted(told.workers, key=lambda w: w.name)))
 

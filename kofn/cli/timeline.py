@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import kofn
+from kofn.cli.connection import At
 from kofn.cli.output import words
 from kofn.wire.errors import KofnError
 
@@ -16,20 +17,20 @@ if TYPE_CHECKING:
 
 
 async def carry_out(
-    scenario: "Scenario", master: str, *, keep: bool = False, cluster: str | None = None
+    scenario: "Scenario", at: At, *, keep: bool = False, cluster: str | None = None
 ) -> None:
     """Tell what is done as it is done; a worker that cannot be reached is told of, too.
 
     Args:
         scenario: its steps.
-        master: "host:port".
+        at: whose workers.
         keep: leave in force what is so after the last step.
         cluster: of containers, where it is not to be found out from the master.
     """
     from kofn.chaos import find
 
     words.print(f"{scenario.name}: {scenario.description}")
-    async with kofn.AsyncClient(master) as client:
+    async with at.async_client() as client:
         # Found first: a scenario that cannot be carried out shall not begin.
         acts = any(step.action is not None for step in scenario.steps)
         chaos = await find(client, cluster) if acts else None

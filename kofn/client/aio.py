@@ -17,12 +17,13 @@ import numpy.typing as npt
 from kofn.client import calls
 from kofn.client.answers import Answers, StreamReply
 from kofn.client.calls import Call, Retry
-from kofn.client.connections import AioConnection
+from kofn.client.connections import AioConnection, Place
 from kofn.client.messages import Names, Parameters, wishes
 from kofn.client.streams import BatchStream
-from kofn.wire import channels, control_pb2
+from kofn.wire import control_pb2
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
+from kofn.wire.tls import Tls
 
 T = TypeVar("T")
 
@@ -34,7 +35,10 @@ class AsyncClient:
 
     Args:
         target: "host:port" of the master, or any name that gRPC resolves.
+        control: the same of its control service, where that has an address of its own.
         tls: certificates; None is plain text.
+        token: what the control service asks for, where it asks for one.
+        max_message_mb: largest message, either way, in units of 2^20 bytes.
         timeout_s: bound of every call that is given no other.
         retry: when calls are made again; see `kofn.client.calls` for which.
     """
@@ -43,13 +47,17 @@ class AsyncClient:
         self,
         target: str = "127.0.0.1:8001",
         *,
-        tls: channels.Tls | None = None,
+        control: str | None = None,
+        tls: Tls | None = None,
+        token: str | None = None,
+        max_message_mb: int = calls.MESSAGE_MB,
         timeout_s: float = calls.TIMEOUT_S,
         retry: Retry = Retry(),  # noqa: B008 - frozen
     ) -> None:
         self.target = target
         self.timeout_s = timeout_s
-        self._connection = AioConnection(target, tls, retry)
+        place = Place(target, control or target, tls, token, max_message_mb * 2**20)
+        self._connection = AioConnection(place, retry)
         self._names: dict[str, Names] = {}  # of each model asked; forgotten when one is refused
 
     async def __aenter__(self) -> "AsyncClient":
@@ -273,7 +281,11 @@ class AsyncClient:
         """
         self._connection.check_open()
         stub = self._connection.stubs["control"]
-        call = stub.WatchEvents(control_pb2.WatchEventsRequest(), timeout=timeout_s)
+        call = stub.WatchEvents(
+            control_pb2.WatchEventsRequest(),
+            timeout=timeout_s,
+            metadata=self._connection.metadata["control"],
+        )
         async with aclosing(self._connection.messages(call)) as messages:
             async for event in messages:
                 yield event

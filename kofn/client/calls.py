@@ -36,6 +36,7 @@ T = TypeVar("T")
 REPLY_SHARE, REPLY_MOST_S = 0.1, 0.1
 
 TIMEOUT_S = 10.0  # of a call that is given no other
+MESSAGE_MB = 64  # as of a master that is given no other
 DEPLOY_TIMEOUT_S = (
     120.0  # programs of some 100 MB to each worker, and a calibration of 1000 queries
 )

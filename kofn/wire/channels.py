@@ -1,4 +1,4 @@
-"""How we dial and listen: every gRPC option that is not a default, with its origin, and TLS.
+"""How we dial and listen: every gRPC option that is not a default, with its origin.
 
 Builders of channels and servers, and the allocator's settings of a serving process. Nothing here
 knows a service.
@@ -7,11 +7,11 @@ knows a service.
 import ctypes
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
+
+from kofn.wire.tls import Tls
 
 Options = tuple[tuple[str, int], ...]
 
@@ -24,12 +24,7 @@ LEAST_PING_INTERVAL_MS = 500  # default 5 min: a server hung up on a 1 s pinger 
 RECONNECT_MIN_MS = 100  # default 1 s, doubling to 120 s: a worker that came back after 15 s of
 RECONNECT_MAX_MS = 1000  # absence was used 8.1 s late; with these 0.02 s
 
-_MESSAGES: Options = (
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-)
 CLIENT_OPTIONS: Options = (
-    *_MESSAGES,
     ("grpc.keepalive_time_ms", PING_TIME_MS),
     ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
     ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
@@ -46,7 +41,6 @@ WORKER_CHANNEL_OPTIONS: Options = (
     ("grpc.enable_retries", 0),  # the code is the redundancy; a second try would be a surprise
 )
 SERVER_OPTIONS: Options = (
-    *_MESSAGES,
     # Default 1: two servers take one port without a word, and a stale one answers for the new.
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -68,85 +62,53 @@ _MALLOC = {
 }
 
 
-@dataclass(frozen=True)
-class Tls:
-    """Files of an encrypted connection, in PEM; the same form on both sides.
+def client_channel(
+    target: str, tls: Tls | None = None, message_bytes: int = MESSAGE_BYTES
+) -> grpc.aio.Channel:
+    """A channel of a client to a master; connects at its first call.
 
-    Attributes:
-        certificate: own certificate chain. A server must have one; a client that has one shows it.
-        key: private key of `certificate`.
-        authority: certificates that vouch for the other side. On a server: clients must show a
-            certificate (mutual TLS). On a client: None trusts gRPC's default roots.
-        peer_name: name that the server's certificate must carry, where it is not the name dialled.
-
-    Raises:
-        ValueError: a certificate without its key, or the other way round.
+    Args:
+        target: "host:port", or any name that gRPC resolves.
+        tls: None is plaintext.
+        message_bytes: of the largest message, either way; larger ones are RESOURCE_EXHAUSTED.
     """
-
-    certificate: Path | None = None
-    key: Path | None = None
-    authority: Path | None = None
-    peer_name: str | None = None
-
-    def __post_init__(self) -> None:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("TLS needs 'certificate' and 'key' together, or neither.")
-
-    def client_credentials(self) -> grpc.ChannelCredentials:
-        """For dialling; raises OSError when a file cannot be read."""
-        return grpc.ssl_channel_credentials(
-            root_certificates=_content(self.authority),
-            private_key=_content(self.key),
-            certificate_chain=_content(self.certificate),
-        )
-
-    def server_credentials(self) -> grpc.ServerCredentials:
-        """For listening; raises OSError (an unreadable file) or ValueError (no certificate)."""
-        key, certificate = _content(self.key), _content(self.certificate)
-        if key is None or certificate is None:
-            raise ValueError("A TLS server needs 'certificate' and 'key'.")
-        return grpc.ssl_server_credentials(
-            [(key, certificate)],
-            root_certificates=_content(self.authority),
-            require_client_auth=self.authority is not None,
-        )
-
-    def channel_options(self) -> tuple[tuple[str, str], ...]:
-        """What `peer_name` asks of a channel."""
-        return (("grpc.ssl_target_name_override", self.peer_name),) if self.peer_name else ()
+    return _aio_channel(target, tls, (*CLIENT_OPTIONS, *_limits(message_bytes)))
 
 
-def client_channel(target: str, tls: Tls | None = None) -> grpc.aio.Channel:
-    """A channel of a client to a master; connects at its first call."""
-    return _aio_channel(target, tls, CLIENT_OPTIONS)
-
-
-def worker_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
+def worker_channel(
+    address: str, tls: Tls | None = None, message_bytes: int = MESSAGE_BYTES
+) -> grpc.aio.Channel:
     """A channel of a master to one worker; connects at its first call."""
-    return _aio_channel(address, tls, WORKER_CHANNEL_OPTIONS)
+    return _aio_channel(address, tls, (*WORKER_CHANNEL_OPTIONS, *_limits(message_bytes)))
 
 
-def blocking_channel(target: str, tls: Tls | None = None) -> grpc.Channel:
+def blocking_channel(
+    target: str, tls: Tls | None = None, message_bytes: int = MESSAGE_BYTES
+) -> grpc.Channel:
     """`client_channel` of gRPC's blocking stack."""
+    options = (*CLIENT_OPTIONS, *_limits(message_bytes))
     if tls is None:
-        return grpc.insecure_channel(target, options=CLIENT_OPTIONS)
-    options = (*CLIENT_OPTIONS, *tls.channel_options())
-    return grpc.secure_channel(target, tls.client_credentials(), options=options)
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(
+        target, tls.client_credentials(), options=(*options, *tls.channel_options())
+    )
 
 
 def server(
     interceptors: "Sequence[grpc.aio.ServerInterceptor[Any, Any]]" = (),
+    message_bytes: int = MESSAGE_BYTES,
 ) -> grpc.aio.Server:
     """A server with our options; give it services and an address (`listen`), then start it."""
-    return grpc.aio.server(interceptors=tuple(interceptors), options=SERVER_OPTIONS)
+    options = (*SERVER_OPTIONS, *_limits(message_bytes))
+    return grpc.aio.server(interceptors=tuple(interceptors), options=options)
 
 
 def listen(on: grpc.aio.Server, address: str, tls: Tls | None = None) -> int:
     """Bind a server to "host:port" and return the port, chosen freely where it is 0.
 
     Raises:
-        OSError: the address is taken or is none of this machine's; a TLS file cannot be read.
-        ValueError: `tls` has no certificate.
+        OSError: the address is taken or is none of this machine's.
+        TlsError: `tls` has no certificate.
     """
     try:
         if tls is None:
@@ -169,13 +131,16 @@ def tune_malloc() -> bool:
     return all(library.mallopt(name, value) == 1 for name, value in _MALLOC.items())
 
 
+def _limits(message_bytes: int) -> Options:
+    return (
+        ("grpc.max_send_message_length", message_bytes),
+        ("grpc.max_receive_message_length", message_bytes),
+    )
+
+
 def _aio_channel(target: str, tls: Tls | None, options: Options) -> grpc.aio.Channel:
     if tls is None:
         return grpc.aio.insecure_channel(target, options=options)
     return grpc.aio.secure_channel(
         target, tls.client_credentials(), options=(*options, *tls.channel_options())
     )
-
-
-def _content(path: Path | None) -> bytes | None:
-    return None if path is None else path.read_bytes()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 
+from kofn.wire.tls import hung_up, refused_handshake
+
 REASON_KEY = "kofn-reason"  # trailing metadata; published names of the protocol carry no reason
 LONGEST_MESSAGE_BYTES = 6000  # percent-encoded; gRPC refuses replies with over 8 KiB of metadata
 
@@ -20,9 +22,11 @@ DRAINING = "draining"  # the server is about to leave
 NOT_READY = "not-ready"  # the server or the model is not serving yet
 NOT_CONNECTED = "not-connected"  # no connection was had; known on the client's side only
 NEVER_TAKEN = frozenset({DRAINING, NOT_READY, NOT_CONNECTED})
+TLS_REFUSED = "tls-refused"  # certificates do not fit; known on the client's side only
 CONNECTION_LOST = "connection-lost"  # the request may or may not have been taken
 # How grpc 1.85 words a call that never had a connection; it has no other mark. A test watches it.
 NEVER_CONNECTED = "failed to connect to all addresses"
+TOO_LARGE = "larger than max"  # as it words a message over a limit, of either side
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +151,8 @@ def from_rpc_error(error: grpc.RpcError) -> KofnError:
     """The error behind a failed call, of the blocking stack or of `grpc.aio`.
 
     The reason is the server's where it sent one. UNAVAILABLE without one comes from the transport:
-    "not-connected" when the call never had a connection, else "connection-lost".
+    "not-connected" when the call never had a connection, "tls-refused" when that was for TLS, which
+    no repetition mends, else "connection-lost".
     """
     call: Any = error  # both stacks raise calls, under types that share no base with these methods
     status = call.code() if hasattr(call, "code") else None
@@ -157,8 +162,10 @@ def from_rpc_error(error: grpc.RpcError) -> KofnError:
     for key, value in trailing or ():
         if key == REASON_KEY:
             reason = value if isinstance(value, str) else value.decode("ascii", "replace")
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in message:
+        message += "; the limit is the setting max_message_mb, of each side"
     if status is grpc.StatusCode.UNAVAILABLE and reason is None:
-        reason = NOT_CONNECTED if message.startswith(NEVER_CONNECTED) else CONNECTION_LOST
+        reason, message = _transport(message)
     return from_status(status or grpc.StatusCode.UNKNOWN, message or str(error), reason)
 
 
@@ -249,6 +256,16 @@ async def _tell(error: BaseException, context: Any, method: str) -> None:
         told = Internal("internal error; the server's log has the details")
     trailing = (*(context.trailing_metadata() or ()), (REASON_KEY, told.reason))
     await context.abort(told.status, _fitting(told.message), trailing)
+
+
+def _transport(message: str) -> tuple[str, str]:
+    """Reason and words of a failure below the service."""
+    if not message.startswith(NEVER_CONNECTED):
+        return CONNECTION_LOST, message
+    if hint := refused_handshake(message):
+        return TLS_REFUSED, f"TLS failed: {hint} ({message})"
+    hint = hung_up(message)
+    return NOT_CONNECTED, f"{message}: {hint}" if hint else message
 
 
 def _rebuild(

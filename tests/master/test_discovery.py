@@ -33,14 +33,15 @@ async def test_addresses_stand_for_themselves() -> None:
     """No look-up for what is an address already."""
     targets = ["127.0.0.1:9001", "127.0.0.2:9001", "[::1]:9001"]
     assert not needs_resolving(targets)
-    assert await resolve(targets) == frozenset(targets)
+    hosts = ["127.0.0.1", "127.0.0.2", "::1"]
+    assert await resolve(targets) == dict(zip(targets, hosts, strict=True))
 
 
 async def test_a_name_is_one_worker_an_address() -> None:
     """A dual-stack name does not count twice, and an unknown one gives nothing."""
     assert needs_resolving(["localhost:9001"])
     found = await resolve(["localhost:9001", "no-such-host.invalid:9001"])
-    assert found in ({"127.0.0.1:9001"}, {"[::1]:9001"})
+    assert found in ({"127.0.0.1:9001": "localhost"}, {"[::1]:9001": "localhost"})
 
 
 async def test_a_file_is_read_at_every_look(tmp_path: Path) -> None:
@@ -48,14 +49,14 @@ async def test_a_file_is_read_at_every_look(tmp_path: Path) -> None:
     file = tmp_path / "workers"
     target = f"file:{file}"
     assert needs_resolving([target])
-    assert await resolve([target]) == frozenset()
+    assert await resolve([target]) == {}
     file.write_text("127.0.0.1:9001  # worker-0\n\nno port here\n127.0.0.1:9002\n")
     found = await resolve([target, "127.0.0.1:9003"])
-    assert found == {f"127.0.0.1:{port}" for port in (9001, 9002, 9003)}
+    assert found.keys() == {f"127.0.0.1:{port}" for port in (9001, 9002, 9003)}
     file.write_text("127.0.0.1:9004\n")
-    assert await resolve([target]) == {"127.0.0.1:9004"}
+    assert await resolve([target]) == {"127.0.0.1:9004": "127.0.0.1"}
     file.write_bytes(b"\xff")
-    assert await resolve([target]) == frozenset()
+    assert await resolve([target]) == {}
 
 
 @pytest.mark.parametrize("target", ["file:", "worker"])
