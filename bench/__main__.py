@@ -14,6 +14,7 @@ from bench import records
 from bench.aicc import aicc
 from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.records import provenance
+from bench.soak.command import soak
 from kofn.cli.output import print_table
 
 app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
@@ -228,7 +229,7 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, frontier, liars):
+for command in (aicc, coding, frontier, liars, soak):
     app.command()(command)
 
 

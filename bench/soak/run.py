@@ -1,0 +1,174 @@
+"""One soak from start to end: cluster, load, chaos, watch, and what is to be said of it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import kofn
+from bench.soak import plan, verdict
+from bench.soak.chaos import Chaos, Event
+from bench.soak.cluster import UP_S, LocalSoak, SoakCluster
+from bench.soak.ledger import Ledger, Violation
+from bench.soak.load import Load
+from bench.soak.logs import suspicious
+from bench.soak.systems import SYSTEMS, Truth, provide, truth
+from bench.soak.verdict import Sample
+from bench.soak.watch import Watch
+from models.store import Store
+
+QUIET_S = 2.0  # after the load, before tasks and files are counted
+NAMES = [system.name for system in SYSTEMS]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a soak is to be.
+
+    Attributes:
+        seconds: of load.
+        seed: of load and chaos.
+        workers: at least three more than any code has slots: two in trouble, and a liar.
+        backend: "local".
+    """
+
+    seconds: float = 60.0
+    seed: int = 0
+    workers: int = 9
+    backend: str = "local"
+
+
+@dataclass
+class Soaked:
+    """What came of it."""
+
+    settings: Settings
+    ledger: Ledger
+    events: list[Event]
+    series: Mapping[str, list[Sample]]
+    levels: dict[str, tuple[float, float]] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
+
+
+class Ears(logging.Handler):
+    """Hears what the clients in this process log as errors, asyncio's unhandled exceptions too."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[Violation] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        trouble = "" if record.exc_info is None else f": {record.exc_info[1]!r}"
+        self.heard.append(Violation("log", f"clients: {record.getMessage()}{trouble}"))
+
+
+async def soak(
+    settings: Settings,
+    store: Store,
+    folder: Path,
+    tell: Callable[[str], None],
+    update: Callable[[float, str], None] = lambda now, says: None,
+) -> Soaked:
+    """Run one.
+
+    Args:
+        settings: what it is to be.
+        store: for the models.
+        folder: for the services' logs.
+        tell: called with lines of the event log.
+        update: called each second, with the seconds of the run and how things stand.
+    """
+    await asyncio.to_thread(provide, store)
+    right = await asyncio.to_thread(truth, store)
+    deployments = [system.deployment for system in SYSTEMS]
+    ears = Ears()
+    logging.getLogger().addHandler(ears)
+    try:
+        async with LocalSoak(settings.workers, deployments, store.root, folder) as cluster:
+            await cluster.all_up(UP_S)
+            soaked = await soak_on(cluster, settings, right, tell, update)
+    finally:
+        logging.getLogger().removeHandler(ears)
+    logs = {path.stem: path for path in sorted(folder.glob("*.log"))}
+    for name, path in logs.items():
+        soaked.violations += suspicious(name, await asyncio.to_thread(path.read_text))
+    soaked.violations += ears.heard
+    return soaked
+
+
+async def soak_on(
+    cluster: SoakCluster,
+    settings: Settings,
+    right: Truth,
+    tell: Callable[[str], None],
+    update: Callable[[float, str], None] = lambda now, says: None,
+) -> Soaked:
+    """Run one on a cluster that serves SYSTEMS; logs are not read. Arguments as of `soak`."""
+    seconds = settings.seconds
+    workers = sorted(name for name in cluster.pids if name != "master")
+    schedule = plan.troubles(settings.seed, seconds, workers, cluster.kinds)
+    for trouble in schedule:
+        tell(f"planned {trouble.at_s:.1f} s: {trouble.kind}, {trouble.worker}, {trouble.lasts_s:.1f} s")
+    began = monotonic()
+    clock = lambda: monotonic() - began  # noqa: E731
+    async with kofn.AsyncClient(cluster.address) as operator:
+        chaos = Chaos(cluster, operator, schedule, clock, tell)
+        ledger = Ledger({s.name: s for s in SYSTEMS}, right, chaos.lied_since)
+        watch = Watch(cluster, clock)
+        async with Load(cluster.address, right.images, ledger, clock) as load:
+            await load.warm_up(NAMES)
+            counted, idle = await _counters(operator), await watch.now()
+            began = monotonic()
+
+            def each_second() -> None:
+                ledger.overdue(clock())
+                update(clock(), _standing(ledger, chaos))
+
+            watching = asyncio.create_task(watch.run(each_second))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(chaos.run())
+                    calls = plan.calls(settings.seed, seconds, SYSTEMS, len(right.images), schedule)
+                    group.create_task(load.run(calls))
+                ledger.close()
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            ended_s = clock()
+            soaked = Soaked(settings, ledger, chaos.events, dict(watch.series))
+            if not await chaos.all_back():
+                soaked.violations.append(Violation("error", "not all workers came back"))
+            await asyncio.sleep(QUIET_S)
+            answered = await _counters(operator)
+            quiet = await watch.now()
+    since = {
+        name: (answered[name][0] - counted[name][0], answered[name][1] - counted[name][1])
+        for name in NAMES
+    }
+    grown, soaked.levels = verdict.memory(soaked.series, ended_s)
+    soaked.violations += ledger.violations
+    soaked.violations += verdict.estimates(ledger.tallies)
+    soaked.violations += verdict.counters(ledger.tallies, since)
+    soaked.violations += grown
+    soaked.violations += verdict.leaks(idle, quiet)
+    return soaked
+
+
+def _standing(ledger: Ledger, chaos: Chaos) -> str:
+    answered = sum(tally.answered for tally in ledger.tallies.values())
+    decoded = sum(tally.decoded_rows for tally in ledger.tallies.values())
+    now = ", ".join(f"{trouble.worker} {trouble.kind}" for trouble in chaos.now)
+    return (
+        f"{answered} answers, {decoded} decoded rows, {ledger.open} open, "
+        f"{len(ledger.violations)} wrong; {now}"
+    )
+
+
+async def _counters(operator: kofn.AsyncClient) -> dict[str, tuple[int, int]]:
+    """By system, rows that the master answered, and of these those that it decoded."""
+    told: Any = (await operator.status()).deployments
+    return {item.name: (item.answered_rows, item.decoded_rows) for item in told}

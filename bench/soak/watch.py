@@ -1,0 +1,63 @@
+"""Samples of the cluster's processes while a soak runs."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+from bench.soak.cluster import SoakCluster
+from bench.soak.verdict import Sample
+
+EVERY_S = 1.0
+SCRAPE_S = 5.0
+TASKS = re.compile(r"^kofn_asyncio_tasks (\S+)$", re.MULTILINE)
+
+
+class Watch:
+    """Memory, files and tasks of every process, by "name/pid".
+
+    Args:
+        cluster: whose.
+        clock: seconds of the run.
+    """
+
+    def __init__(self, cluster: SoakCluster, clock: Callable[[], float]) -> None:
+        self.series: defaultdict[str, list[Sample]] = defaultdict(list)
+        self._cluster = cluster
+        self._clock = clock
+
+    async def run(self, also: Callable[[], None]) -> None:
+        """Sample until cancelled; `also` is called beside each sample."""
+        while True:
+            for name, sample in (await self.now()).items():
+                self.series[name].append(sample)
+            also()
+            await asyncio.sleep(EVERY_S)
+
+    async def now(self) -> dict[str, Sample]:
+        """One sample of each process that is there."""
+        tasks = await asyncio.to_thread(_tasks, self._cluster.metrics_address)
+        found = {}
+        for name, pid in self._cluster.pids.items():
+            try:
+                process = psutil.Process(pid)
+                rss_mib, files = process.memory_info().rss / 2**20, process.num_fds()
+            except psutil.NoSuchProcess:
+                continue  # it was killed just now
+            of_loop = tasks if name == "master" else None
+            found[f"{name}/{pid}"] = Sample(self._clock(), rss_mib, files, of_loop)
+        return found
+
+
+def _tasks(metrics_address: str) -> int | None:
+    """Tasks of the master's event loop, as its metrics tell; None when they do not."""
+    try:
+        with urlopen(f"http://{metrics_address}/metrics", timeout=SCRAPE_S) as reply:
+            told = TASKS.search(reply.read().decode())
+    except (URLError, TimeoutError):
+        return None
+    return None if told is None else int(float(told[1]))
