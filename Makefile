@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-fast test-conformance check format protos checkpoints bench
+.PHONY: setup demo test test-fast test-conformance soak check format protos checkpoints bench
 
 setup: $(VENV)/.ready  ## make .venv with the kofn command in it
 $(VENV)/.ready: pyproject.toml requirements/worker.txt requirements/rest.txt
@@ -23,13 +23,17 @@ test-conformance: setup  ## six clients that others wrote; the first run install
 test-fast: setup  ## pure and in-process tests only: under a minute
 	pytest -q -n 2 -m 'not cluster and not conformance and not containers'
 
+soak: setup  ## a minute of mixed load under random chaos: nothing lost, twice or wrong
+	python -m bench soak
+
 check: setup  ## format, lint, types, arrows, generated files
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
 	python protos/generate.py --check
-	cog --check README.md docs/learned-codes.md docs/liars.md docs/split-lagrange.md docs/aicc.md
+	cog --check README.md docs/learned-codes.md docs/liars.md docs/split-lagrange.md docs/aicc.md \
+	  docs/soak.md
 
 format: setup
 	ruff format .

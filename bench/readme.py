@@ -6,6 +6,7 @@ from typing import Any
 import codes
 from bench import frontier, liars, live_accuracy, records
 from bench.cells import read_table
+from bench.soak import report
 from bench.trained_table import TITLES, cells, newest
 
 
@@ -91,6 +92,16 @@ def liars_table() -> str:
     """The newest records of `python -m bench liars --save`."""
     rows = map(liars.cells, records.newest("liars"))
     return markdown(liars.TITLES, rows) + "\n" + _made_by("liars")
+
+
+def soak_report() -> str:
+    """The newest record of `python -m bench soak --record bench/results/soak.jsonl`."""
+    runs = list(records.read("soak"))
+    if not runs:
+        return "Not measured yet.\n"
+    last = runs[-1]
+    said = "".join(f"- {line}\n" for line in report.words(last))
+    return markdown(report.TITLES, report.cells(last)) + "\n" + said + generated_by([last])
 
 
 def frontier_table() -> str:

@@ -90,7 +90,7 @@ class Load:
                 await self._single(call.client, call.asks[0])
 
     async def _single(self, client: str, ask: Ask) -> None:
-        options = {
+        options: dict[str, Any] = {
             "timeout_s": ask.timeout_s,
             "allow_partial": ask.allow_partial,
             "parameters": WRONG_PARAMETERS.get(ask.malformed),
@@ -168,7 +168,7 @@ class Load:
             self._ledger.failed(ask.number, error.status.name, str(error), self._clock())
 
     def _answered(self, answers: kofn.Answers, ask: Ask | None) -> None:
-        # Single requests are told apart by the id that comes back, those of a stream by their index.
+        # Single requests are told apart by the id that comes back, those of streams by index.
         number = int(answers.request_id) if ask is None else ask.number
         self._ledger.answered(
             number, answers.outputs, answers.source, answers.expected_error, self._clock()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from bench.soak.ledger import Violation
 
-# Python's and asyncio's words for an exception that nobody took, and the services' own for an error.
+# Python's and asyncio's words for an exception that nobody took; the services' for an error.
 SIGNS = re.compile(
     r"Traceback \(most recent call last\)|exception was never retrieved|was never awaited"
     r"|Exception ignored in|Exception in callback|Exception in thread|Unhandled exception"

@@ -93,9 +93,8 @@ async def soak(
             soaked = await soak_on(cluster, settings, right, tell, update)
     finally:
         logging.getLogger().removeHandler(ears)
-    logs = {path.stem: path for path in sorted(folder.glob("*.log"))}
-    for name, path in logs.items():
-        soaked.violations += suspicious(name, await asyncio.to_thread(path.read_text))
+    for name, text in (await asyncio.to_thread(_logs, folder)).items():
+        soaked.violations += suspicious(name, text)
     soaked.violations += ears.heard
     return soaked
 
@@ -112,9 +111,13 @@ async def soak_on(
     workers = sorted(name for name in cluster.pids if name != "master")
     schedule = plan.troubles(settings.seed, seconds, workers, cluster.kinds)
     for trouble in schedule:
-        tell(f"planned {trouble.at_s:.1f} s: {trouble.kind}, {trouble.worker}, {trouble.lasts_s:.1f} s")
+        what = f"{trouble.kind}, {trouble.worker}, {trouble.lasts_s:.1f} s"
+        tell(f"planned {trouble.at_s:.1f} s: {what}")
     began = monotonic()
-    clock = lambda: monotonic() - began  # noqa: E731
+
+    def clock() -> float:
+        return monotonic() - began
+
     async with kofn.AsyncClient(cluster.address) as operator:
         chaos = Chaos(cluster, operator, schedule, clock, tell)
         ledger = Ledger({s.name: s for s in SYSTEMS}, right, chaos.lied_since)
@@ -166,6 +169,13 @@ def _standing(ledger: Ledger, chaos: Chaos) -> str:
         f"{answered} answers, {decoded} decoded rows, {ledger.open} open, "
         f"{len(ledger.violations)} wrong; {now}"
     )
+
+
+def _logs(folder: Path) -> dict[str, str]:
+    """By service, all that it logged."""
+    names = ("master", "worker-*")
+    paths = [path for name in names for path in folder.glob(f"{name}.log")]
+    return {path.stem: path.read_text(errors="replace") for path in paths}
 
 
 async def _counters(operator: kofn.AsyncClient) -> dict[str, tuple[int, int]]:

@@ -68,12 +68,13 @@ SYSTEMS = (
         {"name": "parity", "k": 4, "n": 6, "calibrated": True},
         exact=False,
     ),
-    # R = 3, and two more against one liar: one of the six slots may be lost beside.
+    # R = 3, and two more against one liar: one of the six slots may be lost beside. A second one
+    # that is dropped without a word is missed by nobody but a hedge.
     System(
         "liars",
         "digits-squares",
         {"name": "lagrange", "k": 2, "n": 6, "degree": 2, "points": "first"},
-        {"wait": "first", "liars": 1},
+        {"wait": "first", "liars": 1, "hedge": "250ms"},
         bears_liars=True,
     ),
 )  # fmt: skip

@@ -8,8 +8,8 @@ import numpy as np
 
 from bench.soak.ledger import Tally, Violation
 
-# Stated errors are expectations over the queries that the code was calibrated with, and the held-out
-# digits are not those; beyond this share it takes more than chance.
+# Stated errors are expectations over the queries that the code was calibrated with, and the
+# held-out digits are others.
 SLACK = 0.25
 SIGMAS = 4.0
 
@@ -19,7 +19,10 @@ GROWTH = 0.05  # memory grows by less than this share
 SHORT_SETTLED = 1 / 3  # of a shorter run; then allocators still fill their pools:
 SHORT_GROWTH_MIB = 16.0
 WINDOW_S = 60.0  # medians over so long, at most a sixth of the run
-MORE_TASKS, MORE_FILES = 4, 8  # idle after against idle before: connections that are just re-dialled
+MORE_TASKS, MORE_FILES = (
+    4,
+    8,
+)  # idle after against idle before: connections that are just re-dialled
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def estimates(tallies: Mapping[str, Tally]) -> list[Violation]:
     return found
 
 
-def counters(tallies: Mapping[str, Tally], master: Mapping[str, tuple[int, int]]) -> list[Violation]:
+def counters(
+    tallies: Mapping[str, Tally], master: Mapping[str, tuple[int, int]]
+) -> list[Violation]:
     """Rows that the master says it answered, against those that clients got.
 
     Args:
@@ -93,17 +98,23 @@ def counters(tallies: Mapping[str, Tally], master: Mapping[str, tuple[int, int]]
     return found
 
 
-def memory(series: Series, seconds: float) -> tuple[list[Violation], dict[str, tuple[float, float]]]:
-    """Processes that grew, and of each that lived long enough (MiB settled, MiB at the end)."""
+def memory(
+    series: Series, seconds: float
+) -> tuple[list[Violation], dict[str, tuple[float, float]]]:
+    """Processes that grew, and of each that lived long enough (MiB settled, MiB at the end).
+
+    A process that was started again within the run has its own time to settle.
+    """
     is_long = seconds >= LONG_S
     settled_s = SETTLED_S if is_long else SHORT_SETTLED * seconds
     window_s = min(WINDOW_S, seconds / 6)
     found, levels = [], {}
     for name, samples in series.items():
-        first = [s.rss_mib for s in samples if settled_s <= s.at_s < settled_s + window_s]
-        last = [s.rss_mib for s in samples if seconds - window_s <= s.at_s]
-        if not first or not last:
+        from_s = samples[0].at_s + settled_s
+        if from_s + 2 * window_s > seconds or samples[-1].at_s < seconds - window_s:
             continue
+        first = [s.rss_mib for s in samples if from_s <= s.at_s < from_s + window_s]
+        last = [s.rss_mib for s in samples if seconds - window_s <= s.at_s]
         before, after = float(np.median(first)), float(np.median(last))
         levels[name] = before, after
         grew = after / before - 1

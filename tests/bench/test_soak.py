@@ -47,7 +47,14 @@ def kinds(violations: list[Violation]) -> list[str]:
 def test_a_clean_history_has_nothing_wrong() -> None:
     """Direct and decoded rows, an accepted error of a hasty request, a refusal, a cancellation."""
     book = ledger()
-    history = [ask(0), ask(1), ask(2, timeout_s=0.1), ask(3, malformed="shape"), ask(4), ask(5, "rough")]
+    history = [
+        ask(0),
+        ask(1),
+        ask(2, timeout_s=0.1),
+        ask(3, malformed="shape"),
+        ask(4),
+        ask(5, "rough"),
+    ]
     for one in history:
         book.sent(one, 0.0)
     answer(book, history[0])
@@ -174,7 +181,12 @@ def test_too_few_rows_and_answers_to_malformed_requests_are_wrong() -> None:
 def test_errors_of_other_kinds_and_of_patient_requests_are_found() -> None:
     """A client need not expect INTERNAL; who has time enough is answered."""
     book = ledger()
-    hasty, patient, odd, malformed = ask(0, timeout_s=0.1), ask(1), ask(2), ask(3, malformed="shape")
+    hasty, patient, odd, malformed = (
+        ask(0, timeout_s=0.1),
+        ask(1),
+        ask(2),
+        ask(3, malformed="shape"),
+    )
     for one in (hasty, patient, odd, malformed):
         book.sent(one, 0.0)
     book.failed(0, "UNAVAILABLE", "", 0.1)
@@ -182,7 +194,11 @@ def test_errors_of_other_kinds_and_of_patient_requests_are_found() -> None:
     book.failed(1, "UNAVAILABLE", "nobody is up", 0.1)
     book.failed(2, "INTERNAL", "see the log", 0.1)
     book.failed(3, "INTERNAL", "see the log", 0.1)
-    assert [violation.kind for violation in book.violations] == ["failed", "unexpected", "unexpected"]
+    assert [violation.kind for violation in book.violations] == [
+        "failed",
+        "unexpected",
+        "unexpected",
+    ]
     assert "nobody is up" in book.violations[0].what
 
 
@@ -212,8 +228,9 @@ def test_stated_errors_are_held_to(share: float, is_found: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_found"), [((10, 4), False), ((13, 4), False), ((14, 4), True), ((9, 4), True), ((10, 3), True)]
-)  # fmt: skip
+    ("told", "is_found"),
+    [((10, 4), False), ((13, 4), False), ((14, 4), True), ((9, 4), True), ((10, 3), True)],
+)
 def test_the_masters_counters_must_agree(told: tuple[int, int], is_found: bool) -> None:
     """10 rows came, and 3 belonged to requests that failed or were given up."""
     tally = Tally(direct_rows=6, decoded_rows=4, unknown_rows=3)
@@ -244,11 +261,14 @@ def test_a_leak_of_memory_is_found(seconds: float, per_s: float, is_found: bool)
 
 
 def test_a_process_that_was_restarted_is_another() -> None:
-    """Neither half of it lived long enough to be judged."""
+    """What it was before its death is not judged, and it settles anew."""
     whole = grows(1800, 1.0)
-    found, levels = verdict.memory({"worker-3/1": whole[:200], "worker-3/2": whole[900:]}, 1800)
-    assert found == []
-    assert levels == {}
+    lives = {"worker-3/1": whole[:700], "worker-3/2": whole[700:], "worker-4/3": whole[1500:]}
+    found, levels = verdict.memory(lives, 1800)
+    assert levels.keys() == {"worker-3/2"}
+    assert kinds(found) == ["memory"]
+    young = [Sample(s.at_s, 300.0 if s.at_s > 1000 else 200.0, 20) for s in whole[800:]]
+    assert verdict.memory({"worker-5/4": young}, 1800)[0] == []
 
 
 def test_leaks_of_tasks_and_files_are_found() -> None:
@@ -283,7 +303,7 @@ WORKERS = [f"worker-{i}" for i in range(9)]
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_schedule_keeps_to_what_the_codes_bear(seed: int) -> None:
-    """Two at once and a liar; one trouble a worker; the watched are never killed; same seed, same."""
+    """Two at once and a liar; one trouble a worker; the watched live; same seed, same."""
     schedule = plan.troubles(seed, 600, WORKERS, ("pause", "kill"))
     assert schedule == plan.troubles(seed, 600, WORKERS, ("pause", "kill"))
     assert len(schedule) > 60
@@ -338,7 +358,9 @@ def test_a_record_tells_what_was_found_and_can_be_drawn(tmp_path) -> None:
     event = Event(Trouble(4, "pause", "worker-0", 2), 4.0, 6.0, "done")
     series = {"master/1": grows(60, 0.0), "worker-0/2": grows(60, 0.1)}
     _, levels = verdict.memory(series, 60)
-    soaked = Soaked(Settings(60, 0), book, [event], series, levels, [Violation("lost", "request 1")])
+    soaked = Soaked(
+        Settings(60, 0), book, [event], series, levels, [Violation("lost", "request 1")]
+    )
     found = report.record(soaked)
     assert found["happened"] == {"pause": 1}
     assert found["systems"]["exact"]["direct_rows"] == 9
