@@ -26,6 +26,11 @@ class SoakCluster(ABC):
 
     @property
     @abstractmethod
+    def workers(self) -> list[str]:
+        """Their names."""
+
+    @property
+    @abstractmethod
     def address(self) -> str:
         """Of the master."""
 
@@ -43,10 +48,6 @@ class SoakCluster(ABC):
     def trouble(self, kind: str, worker: str) -> Any:
         """A context in which a worker is in trouble of one of `kinds`."""
 
-    @abstractmethod
-    async def all_up(self, timeout_s: float) -> None:
-        """Wait for every worker; raises TimeoutError."""
-
 
 class LocalSoak(SoakCluster):
     """Processes on this machine."""
@@ -61,10 +62,15 @@ class LocalSoak(SoakCluster):
 
     async def __aenter__(self) -> "LocalSoak":
         await self._cluster.__aenter__()
+        await self._cluster.all_up(UP_S)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         await self._cluster.__aexit__(*exception)
+
+    @property
+    def workers(self) -> list[str]:
+        return [worker.name for worker in self._cluster.workers]
 
     @property
     def address(self) -> str:
@@ -91,6 +97,3 @@ class LocalSoak(SoakCluster):
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
-
-    async def all_up(self, timeout_s: float) -> None:
-        await self._cluster.all_up(timeout_s)

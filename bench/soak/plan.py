@@ -19,7 +19,7 @@ MOST_ROWS, MOST_BATCHES = 48, 12
 MALFORMED = ("shape", "model", "parameter", "wait", "not finite", "no rows")
 
 OUT = 2  # workers in trouble at once, at most, beside one that lies or is quarantined for it
-CALM_S = 4.0  # without trouble at both ends of a run
+CALM_S = 4.0  # without trouble at both ends of a run, a tenth of it at most
 GAP_S = 2.5  # between troubles, on average
 INJECTED = 0.5  # share of troubles that workers inject into themselves
 LIE_EVERY_S, LIE_S = 60.0, 6.0
@@ -127,6 +127,7 @@ def troubles(
         kinds: real troubles that the cluster can be put into; faults are injected in any.
     """
     rng = np.random.default_rng([seed, 1])
+    calm_s = min(CALM_S, seconds / 10)
     found: list[Trouble] = []
 
     def add(at_s: float, kind: str, lasts_s: float, back_s: float, faults: Any = None) -> None:
@@ -135,7 +136,7 @@ def troubles(
         busy = {trouble.worker for trouble in beside}
         free = [w for w in workers[WATCHED if kind == "kill" else 0 :] if w not in busy]
         out = sum(not trouble.is_lie for trouble in beside)
-        if (out < OUT or kind == "lie") and free and at_s + lasts_s < seconds - CALM_S:
+        if (out < OUT or kind == "lie") and free and at_s + lasts_s < seconds - calm_s:
             found.append(Trouble(at_s, kind, str(rng.choice(free)), lasts_s, faults, clear_s))
 
     # Lies first: they keep a worker away for long, and others find their place around them.
@@ -143,7 +144,7 @@ def troubles(
         law = LIES[int(rng.integers(len(LIES)))]
         lasts_s = min(LIE_S, seconds / 6)
         add(float(start), "lie", lasts_s, QUARANTINE_S, {"corruption": law})
-    at_s = CALM_S
+    at_s = calm_s
     while at_s < seconds:
         choices = list(FAULTS) if rng.random() < INJECTED or not kinds else kinds
         kind = choices[int(rng.integers(len(choices)))]

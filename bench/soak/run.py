@@ -11,7 +11,7 @@ from typing import Any
 import kofn
 from bench.soak import plan, verdict
 from bench.soak.chaos import Chaos, Event
-from bench.soak.cluster import UP_S, LocalSoak, SoakCluster
+from bench.soak.cluster import LocalSoak, SoakCluster
 from bench.soak.ledger import Ledger, Violation
 from bench.soak.load import Load
 from bench.soak.logs import suspicious
@@ -89,7 +89,6 @@ async def soak(
     logging.getLogger().addHandler(ears)
     try:
         async with LocalSoak(settings.workers, deployments, store.root, folder) as cluster:
-            await cluster.all_up(UP_S)
             soaked = await soak_on(cluster, settings, right, tell, update)
     finally:
         logging.getLogger().removeHandler(ears)
@@ -108,8 +107,7 @@ async def soak_on(
 ) -> Soaked:
     """Run one on a cluster that serves SYSTEMS; logs are not read. Arguments as of `soak`."""
     seconds = settings.seconds
-    workers = sorted(name for name in cluster.pids if name != "master")
-    schedule = plan.troubles(settings.seed, seconds, workers, cluster.kinds)
+    schedule = plan.troubles(settings.seed, seconds, cluster.workers, cluster.kinds)
     for trouble in schedule:
         what = f"{trouble.kind}, {trouble.worker}, {trouble.lasts_s:.1f} s"
         tell(f"planned {trouble.at_s:.1f} s: {what}")
