@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 import kofn
-from bench.soak.cluster import SoakCluster
+from bench.soak.cluster import Soakable
 from bench.soak.plan import AFTER_LIE_S, Trouble
 from bench.soak.systems import MOST_SLOTS
 
@@ -15,6 +15,7 @@ CLEAR_TRIES, CLEAR_PAUSE_S = 10, 1.0
 ASK_S = 5.0
 SERVING = ("up", "on probation")
 BACK_S = 60.0  # after the last trouble
+CPUS = 0.05  # of a worker that is starved
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Chaos:
 
     def __init__(
         self,
-        cluster: SoakCluster,
+        cluster: Soakable,
         client: kofn.AsyncClient,
         schedule: Iterable[Trouble],
         clock: Callable[[], float],
@@ -118,8 +119,11 @@ class Chaos:
         event.began_s = self._clock()
         try:
             if trouble.faults is None:
-                async with self._cluster.trouble(trouble.kind, trouble.worker):
+                await self._harm(trouble.kind, trouble.worker)
+                try:
                     yield
+                finally:
+                    await asyncio.shield(self._mend(trouble.kind, trouble.worker))
             else:
                 await self._inject(trouble)
                 try:
@@ -128,6 +132,15 @@ class Chaos:
                     await asyncio.shield(self._clear(trouble))
         finally:
             event.ended_s = self._clock()
+
+    async def _harm(self, kind: str, worker: str) -> None:
+        assert self._cluster.chaos is not None  # else no such trouble is planned
+        await self._cluster.chaos.act(worker, kind, CPUS if kind == "limit-cpu" else None)
+
+    async def _mend(self, kind: str, worker: str) -> None:
+        assert self._cluster.chaos is not None
+        if kind in self._cluster.chaos.remedies:  # else it comes back by itself
+            await self._cluster.chaos.act(worker, self._cluster.chaos.remedies[kind])
 
     async def _inject(self, trouble: Trouble) -> None:
         reply = await self._client.set_faults(trouble.faults, [trouble.worker], timeout_s=ASK_S)

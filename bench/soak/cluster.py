@@ -1,99 +1,102 @@
-"""The cluster that a soak runs on: its processes, their logs, and real troubles for its workers."""
+"""The cluster that a soak runs on: its processes on this machine, and who can harm them."""
 
-import os
-import signal
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal, Protocol
 
-from kofn.local import LocalCluster
+import psutil
 
-UP_S = 120.0
+import kofn
+from kofn.chaos import Chaos, Containers, find
+from kofn.launch import Cluster, DockerWorkers, LocalWorkers
+
+Backend = Literal["local", "docker"]
+UP_S = 180.0  # nine processes that import torch, on a machine that is busy
 
 
-class SoakCluster(ABC):
-    """A master and workers; `async with` starts and ends them.
+class Soakable(Protocol):
+    """What a soak needs of a cluster.
 
     Attributes:
-        kinds: of real troubles.
+        address: of the master.
+        metrics_address: of its Prometheus metrics.
+        workers: their names.
+    """
+
+    address: str
+    metrics_address: str
+    workers: list[str]
+
+    @property
+    def chaos(self) -> Chaos | None:
+        """Real troubles for them; None: faults are injected only."""
+
+    async def process_ids(self) -> Mapping[str, int]:
+        """On this machine, by name: "master" and the workers', of those that run."""
+
+
+class LaunchedCluster:
+    """A master here, and workers in processes or containers; `async with` starts and ends them.
+
+    Args:
+        backend: where the workers run.
+        workers: how many.
+        deployments: of the master.
+        store: its model store.
         folder: for logs.
     """
 
-    kinds: ClassVar[tuple[str, ...]]
-    folder: Path
-
-    @property
-    @abstractmethod
-    def workers(self) -> list[str]:
-        """Their names."""
-
-    @property
-    @abstractmethod
-    def address(self) -> str:
-        """Of the master."""
-
-    @property
-    @abstractmethod
-    def metrics_address(self) -> str:
-        """Of the master's Prometheus metrics."""
-
-    @property
-    @abstractmethod
-    def pids(self) -> Mapping[str, int]:
-        """Process ids by name, as they are now: "master" and the workers'."""
-
-    @abstractmethod
-    def trouble(self, kind: str, worker: str) -> Any:
-        """A context in which a worker is in trouble of one of `kinds`."""
-
-
-class LocalSoak(SoakCluster):
-    """Processes on this machine."""
-
-    kinds: ClassVar[tuple[str, ...]] = ("pause", "kill")
-
     def __init__(
-        self, workers: int, deployments: Sequence[Mapping[str, Any]], store: Path, folder: Path
+        self,
+        backend: Backend,
+        workers: int,
+        deployments: Sequence[Mapping[str, Any]],
+        store: Path,
+        folder: Path,
     ) -> None:
-        self.folder = folder
-        self._cluster = LocalCluster(workers, deployments, store=store, folder=folder)
+        launcher = LocalWorkers(workers) if backend == "local" else DockerWorkers(workers)
+        self._cluster = Cluster(launcher, deployments, store=store, folder=folder)
+        self._stack = AsyncExitStack()
+        self._of_workers: dict[str, int] = {}  # of containers, as they were asked last
+        self.workers = [worker.name for worker in launcher.workers]
+        self.address = self.metrics_address = ""
+        self._chaos: Chaos
 
-    async def __aenter__(self) -> "LocalSoak":
-        await self._cluster.__aenter__()
-        await self._cluster.all_up(UP_S)
+    async def __aenter__(self) -> "LaunchedCluster":
+        try:
+            await self._stack.enter_async_context(self._cluster)
+            self.address = self._cluster.address
+            self.metrics_address = self._cluster.metrics_address
+            await self._cluster.all_up(UP_S)
+            client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
+            self._chaos = await find(client)
+            self._stack.push_async_callback(self._chaos.close)
+        except BaseException:
+            await self._stack.aclose()
+            raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self._cluster.__aexit__(*exception)
+        await self._stack.aclose()
 
     @property
-    def workers(self) -> list[str]:
-        return [worker.name for worker in self._cluster.workers]
+    def chaos(self) -> Chaos:
+        """See `Soakable`."""
+        return self._chaos
 
-    @property
-    def address(self) -> str:
-        return self._cluster.address
+    async def process_ids(self) -> Mapping[str, int]:
+        """See `Soakable`."""
+        if isinstance(self._chaos, Containers):
+            if len(self._of_workers) < len(self.workers) or not all(
+                psutil.pid_exists(pid) for pid in self._of_workers.values()
+            ):
+                self._of_workers = await self._chaos.process_ids()
+        else:
+            self._of_workers = {worker.name: worker.pid for worker in self._cluster.workers}
+        return {"master": self._cluster.master_pid, **self._of_workers}
 
-    @property
-    def metrics_address(self) -> str:
-        return self._cluster.metrics_address
 
-    @property
-    def pids(self) -> Mapping[str, int]:
-        workers = {worker.name: worker.pid for worker in self._cluster.workers}
-        return {"master": self._cluster.master_pid, **workers}
-
-    @asynccontextmanager
-    async def trouble(self, kind: str, worker: str) -> AsyncIterator[None]:
-        if kind == "kill":  # it is started again at once
-            await self._cluster.kill(worker)
-            yield
-            return
-        pid = self.pids[worker]
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
+def kinds(chaos: Chaos | None) -> tuple[str, ...]:
+    """The real troubles that workers can be put into."""
+    return () if chaos is None else tuple(dict.fromkeys((*chaos.remedies, "kill")))

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.code_commands import Json
 from bench.records import provenance
+from bench.soak.cluster import Backend
 from kofn.cli.output import print_table
 from kofn.cli.output import words as console
 
@@ -25,6 +26,9 @@ def soak(
     workers: Annotated[
         int, typer.Option(min=9, max=64, help="Three more than any code has slots, or more.")
     ] = 9,
+    backend: Annotated[
+        Backend, typer.Option(help="Where workers run: local, docker (the image kofn:latest).")
+    ] = "local",
     record: Annotated[
         Path | None, typer.Option(help="Append the record, a line of JSON, to this file.")
     ] = None,
@@ -47,7 +51,7 @@ def soak(
     run_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder = Path(tempfile.mkdtemp(prefix="kofn-soak-"))
     kept = Store(store or Store().root / ".bench")
-    settings = Settings(seconds, seed, workers)
+    settings = Settings(seconds, seed, workers, backend)
     with Progress(
         TextColumn("soaking"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
         console=console, transient=True,
@@ -67,7 +71,7 @@ def soak(
             )  # fmt: skip
     found = {
         **report.record(soaked), **provenance(), "run": run_at,
-        "command": f"python -m bench soak --seconds {seconds:g} --seed {seed} --workers {workers}",
+        "command": f"python -m bench soak --backend {backend} --seconds {seconds:g}",
     }  # fmt: skip
     if record is not None:
         with record.open("a") as file:

@@ -11,7 +11,7 @@ from typing import Any
 import kofn
 from bench.soak import plan, verdict
 from bench.soak.chaos import Chaos, Event
-from bench.soak.cluster import LocalSoak, SoakCluster
+from bench.soak.cluster import Backend, LaunchedCluster, Soakable, kinds
 from bench.soak.ledger import Ledger, Violation
 from bench.soak.load import Load
 from bench.soak.logs import suspicious
@@ -32,13 +32,13 @@ class Settings:
         seconds: of load.
         seed: of load and chaos.
         workers: at least three more than any code has slots: two in trouble, and a liar.
-        backend: "local".
+        backend: where the workers run.
     """
 
     seconds: float = 60.0
     seed: int = 0
     workers: int = 9
-    backend: str = "local"
+    backend: Backend = "local"
 
 
 @dataclass
@@ -88,7 +88,9 @@ async def soak(
     ears = Ears()
     logging.getLogger().addHandler(ears)
     try:
-        async with LocalSoak(settings.workers, deployments, store.root, folder) as cluster:
+        async with LaunchedCluster(
+            settings.backend, settings.workers, deployments, store.root, folder
+        ) as cluster:
             soaked = await soak_on(cluster, settings, right, tell, update)
     finally:
         logging.getLogger().removeHandler(ears)
@@ -99,7 +101,7 @@ async def soak(
 
 
 async def soak_on(
-    cluster: SoakCluster,
+    cluster: Soakable,
     settings: Settings,
     right: Truth,
     tell: Callable[[str], None],
@@ -107,7 +109,7 @@ async def soak_on(
 ) -> Soaked:
     """Run one on a cluster that serves SYSTEMS; logs are not read. Arguments as of `soak`."""
     seconds = settings.seconds
-    schedule = plan.troubles(settings.seed, seconds, cluster.workers, cluster.kinds)
+    schedule = plan.troubles(settings.seed, seconds, cluster.workers, kinds(cluster.chaos))
     for trouble in schedule:
         what = f"{trouble.kind}, {trouble.worker}, {trouble.lasts_s:.1f} s"
         tell(f"planned {trouble.at_s:.1f} s: {what}")

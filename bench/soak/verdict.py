@@ -32,13 +32,13 @@ class Sample:
     Attributes:
         at_s: of the run.
         rss_mib: resident memory.
-        files: open file descriptors.
+        files: open file descriptors; None where this user may not know.
         tasks: of its event loop; None where it does not tell.
     """
 
     at_s: float
     rss_mib: float
-    files: int
+    files: int | None
     tasks: int | None = None
 
 
@@ -138,7 +138,7 @@ def leaks(before: Mapping[str, Sample], after: Mapping[str, Sample]) -> list[Vio
     found = []
     for name in before.keys() & after.keys():
         old, new = before[name], after[name]
-        if new.files > old.files + MORE_FILES:
+        if old.files is not None and new.files is not None and new.files > old.files + MORE_FILES:
             found.append(Violation("files", f"{name}: {old.files} open files, then {new.files}"))
         if old.tasks is not None and new.tasks is not None and new.tasks > old.tasks + MORE_TASKS:
             found.append(Violation("tasks", f"{name}: {old.tasks} tasks, then {new.tasks}"))

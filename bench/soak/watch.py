@@ -3,13 +3,13 @@
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
 
-from bench.soak.cluster import SoakCluster
+from bench.soak.cluster import Soakable
 from bench.soak.verdict import Sample
 
 EVERY_S = 1.0
@@ -25,7 +25,7 @@ class Watch:
         clock: seconds of the run.
     """
 
-    def __init__(self, cluster: SoakCluster, clock: Callable[[], float]) -> None:
+    def __init__(self, cluster: Soakable, clock: Callable[[], float]) -> None:
         self.series: defaultdict[str, list[Sample]] = defaultdict(list)
         self._cluster = cluster
         self._clock = clock
@@ -42,15 +42,25 @@ class Watch:
         """One sample of each process that is there."""
         tasks = await asyncio.to_thread(_tasks, self._cluster.metrics_address)
         found = {}
-        for name, pid in self._cluster.pids.items():
+        for name, pid in (await self._cluster.process_ids()).items():
             try:
-                process = psutil.Process(pid)
-                rss_mib, files = process.memory_info().rss / 2**20, process.num_fds()
+                top = psutil.Process(pid)
+                # A container begins with an init process, which has the worker as its child.
+                family = [top, *top.children(recursive=True)]
+                rss_mib = sum(process.memory_info().rss for process in family) / 2**20
+                files = _files(family)
             except psutil.NoSuchProcess:
                 continue  # it was killed just now
             of_loop = tasks if name == "master" else None
             found[f"{name}/{pid}"] = Sample(self._clock(), rss_mib, files, of_loop)
         return found
+
+
+def _files(family: Iterable[psutil.Process]) -> int | None:
+    try:
+        return sum(process.num_fds() for process in family)
+    except psutil.AccessDenied:
+        return None  # processes in containers are another user's
 
 
 def _tasks(metrics_address: str) -> int | None:

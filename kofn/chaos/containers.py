@@ -41,6 +41,11 @@ class Containers(Chaos):
         """See `Chaos`."""
         self._engine.close()
 
+    async def process_ids(self) -> dict[str, int]:
+        """Of the containers that run, their first processes' ids on the engine's machine."""
+        running = [c for c in await self._all() if c.status in ("running", "paused")]
+        return {_own_name(c): int(c.attrs["State"]["Pid"]) for c in running}
+
     async def _all(self) -> list[Any]:
         found = await containers(self._engine)
         return [container for container in found if cluster_of(container) == self.cluster]
