@@ -48,7 +48,7 @@ async def test_a_liar_that_the_soak_does_not_know_of_is_found(tmp_path: Path) ->
         soaked = await soak_on(InThisProcess(live), settings, truth(store), told.append)
     wrong = [violation for violation in soaked.violations if violation.kind == "wrong"]
     assert wrong, "nobody noticed the liar"
-    # With the liar of the schedule there are two at a time: too many for `liars`, which then says so.
+    # With the liar of the schedule there are two at a time, too many for `liars`: it says so.
     assert {violation.kind for violation in soaked.violations} <= {"wrong", "failed"}
     assert not [violation for violation in wrong if " to liars" in violation.what]
     tallies = soaked.ledger.tallies
