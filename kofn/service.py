@@ -40,6 +40,9 @@ Trace = Annotated[
 UntilEof = Annotated[
     bool, typer.Option("--until-eof", help="End when standard input does, as on SIGTERM.")
 ]
+CheckOnly = Annotated[
+    bool, typer.Option("--check", help="Read the settings, say what is wrong, and end.")
+]
 
 
 def stop_event(until_eof: bool = False) -> asyncio.Event:

@@ -10,12 +10,13 @@ import torch
 import typer
 
 from kofn.logs import configure_logs
-from kofn.service import LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
+from kofn.service import CheckOnly, LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
 from kofn.settings import SettingsError, check, read_yaml
 from kofn.tracing import spans_of
 from kofn.wire.access import TokenError, read_token
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
+from master.binding import bind
 from master.config import MasterConfig
 from master.server import MasterServer
 from models.store import Store
@@ -87,6 +88,7 @@ def main(  # noqa: PLR0913 - each flag is an argument to typer
     store: Annotated[Path | None, typer.Option(help="Model store.", envvar="KOFN_STORE")] = None,
     log_level: LogLevel = "info",
     trace: Trace = False,
+    check_only: CheckOnly = False,
     ready_file: ReadyFile = None,
     until_eof: UntilEof = False,
 ) -> None:
@@ -107,6 +109,10 @@ def main(  # noqa: PLR0913 - each flag is an argument to typer
     try:
         settings = _settings(config, server, control, given)
         token = read_token(settings.server.control.token_file)
+        if check_only:
+            for deployment in settings.deployments:
+                bind(deployment, Store(store))
+            return
         with spans_of("kofn-master", trace) as tracing:
             master = MasterServer(settings, Store(store), tracing, token)
             asyncio.run(_serve(master, ready_file, until_eof))

@@ -1,6 +1,6 @@
 """Where the workers are: targets "host:port", whose names stand for all their addresses.
 
-Names are looked up again every few seconds, so that `docker compose up --scale worker=16`, a
+Names are looked up again every second, so that `docker compose up --scale worker=16`, a
 headless Kubernetes service and a fixed list of hosts work alike. "file:PATH" stands for the targets
 in a file, one a line, which is read again as often: whatever starts workers can write it. This
 module says which addresses there are; `pool` keeps a link to each.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-RESOLVE_EVERY_S = 3.0  # a scaled-up worker is found within that time
+RESOLVE_EVERY_S = 1.0  # a worker that is new, or back at another address, is found in that time
 RESOLVE_TIMEOUT_S = 5.0  # a resolver that hangs must not stop the others
 FILE = "file:"
 

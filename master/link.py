@@ -91,6 +91,7 @@ class Link:
         self._in_flight: dict[int, tuple[Callable[[Outcome], None], float]] = {}
         self._outgoing: deque[tuple[int, worker_pb2.ToWorker]] = deque()  # tasks not yet written
         self._cancelled: list[int] = []  # written and no longer wanted; one message names them all
+        self._renewal = ""  # why the stream is to end and be opened again
         self._wake = asyncio.Event()  # something to write
         self._unreachable = ""  # why the last try failed, as the log was told
 
@@ -131,6 +132,11 @@ class Link:
             self.cancellations += 1
             self._cancelled.append(task_id)
             self._wake.set()
+
+    def renew(self, reason: str) -> None:
+        """End the stream and open it again, so that the worker is prepared once more."""
+        self._renewal = reason
+        self._wake.set()
 
     async def run(self) -> None:
         """Keep the stream open until cancelled, then close the channel."""
@@ -173,7 +179,6 @@ class Link:
         await self._push(program, archive)
 
     async def _push(self, program: str, archive: bytes) -> None:
-
         async def chunks() -> AsyncIterator[worker_pb2.ProgramChunk]:
             for start in range(0, max(1, len(archive)), PUSH_CHUNK_BYTES):
                 yield worker_pb2.ProgramChunk(
@@ -253,6 +258,8 @@ class Link:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._renewal:
+                raise Unavailable(self._renewal)
             while self._outgoing:
                 task_id, message = self._outgoing.popleft()
                 if task_id in self._in_flight:  # else cancelled before it was written
@@ -281,7 +288,7 @@ class Link:
         then(result)
 
     def _break(self, reason: str) -> None:
-        was, self.state = self.state, "down"
+        was, self.state, self._renewal = self.state, "down", ""
         if was in ("up", "draining"):
             log.warning("worker-lost", worker=self.name, address=self.address, reason=reason)
             self._listener.lost(self, reason)

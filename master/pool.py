@@ -26,7 +26,7 @@ class Pool:
     """Links to all workers, and which of them may be sent work.
 
     Args:
-        targets: "host:port" each; names are looked up again every few seconds.
+        targets: "host:port" each; names are looked up again every second.
         on_event: told of workers that come and go.
         dialling: how the links reach workers; by default in plaintext.
     """
@@ -82,7 +82,7 @@ class Pool:
     async def provide(self, program: str, archive: bytes) -> None:
         """Make a program one that every worker holds; those that are up get it now.
 
-        A worker that does not take it gets no work until it greets again.
+        A worker that does not take it gets no work until it has it: its link begins anew.
         """
         self._programs[program] = archive
         up = [link for link in self.links.values() if link.state == "up"]
@@ -92,6 +92,7 @@ class Pool:
                 self.assignment.drain(link.address)
                 log.error("program-not-taken", worker=link.name, reason=str(outcome))
                 self._on_event("worker-draining", link.name, f"it does not take {program[:12]}")
+                link.renew(f"a program was not taken: {outcome}")
             elif isinstance(outcome, BaseException):
                 raise outcome
 

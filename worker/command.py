@@ -8,14 +8,13 @@ import structlog
 import typer
 
 from kofn.logs import configure_logs
-from kofn.service import LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
+from kofn.service import CheckOnly, LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
 from kofn.settings import SettingsError
 from kofn.tracing import Tracing, spans_of
 from kofn.wire.channels import tune_malloc
 from kofn.wire.errors import KofnError
 from worker.config import WorkerConfig, read_config
 from worker.faults_text import parse_faults
-from worker.server import WorkerServer
 
 USAGE_ERROR = 2
 
@@ -38,6 +37,13 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, ...", envvar="KOFN_WORKER_DEVICE")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of products in a forward pass: float32, bfloat16 or float16.",
+            envvar="KOFN_WORKER_PRECISION",
+        ),
     ] = None,
     threads: Annotated[
         int | None,
@@ -75,6 +81,7 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     log_level: LogLevel = "info",
     trace: Trace = False,
+    check_only: CheckOnly = False,
     ready_file: ReadyFile = None,
     until_eof: UntilEof = False,
 ) -> None:
@@ -85,6 +92,7 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         "host": host,
         "port": port,
         "device": device,
+        "precision": precision,
         "threads": threads,
         "cache": cache,
         "max_batch_rows": max_batch_rows,
@@ -99,6 +107,8 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         if faults is not None:
             laid_over["faults"] = parse_faults(faults).inlined(Path())
         settings = read_config(config, laid_over)
+        if check_only:
+            return
         with spans_of("kofn-worker", trace) as tracing:
             asyncio.run(_serve(settings, tracing, ready_file, until_eof))
     except (SettingsError, KofnError, OSError) as error:
@@ -114,6 +124,8 @@ def command() -> None:
 async def _serve(
     config: WorkerConfig, tracing: Tracing | None, ready_file: Path | None, until_eof: bool
 ) -> None:
+    from worker.server import WorkerServer  # after the settings: torch takes seconds to import
+
     tune_malloc()
     stop = stop_event(until_eof)
     async with WorkerServer(config, tracing) as server:

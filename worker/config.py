@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pooch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ class WorkerConfig(BaseModel):
         name: told to masters, stable over restarts; with the faults' seed it decides their draws.
         host, port: where to listen; port 0 takes a free one.
         device: "cpu", "cuda", "cuda:1".
+        precision: of matrix products and convolutions; sums, weights and outputs stay float32.
         threads: of torch, within one forward pass.
         cache: folder of program archives; workers may share one.
         faults: injected from the start.
@@ -42,6 +43,7 @@ class WorkerConfig(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=9000, ge=0, le=65535)
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?|mps)$")
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int = Field(default=1, ge=1, le=1024)
     cache: Path = Field(default_factory=_cache)
     faults: FaultsText = FaultsText()

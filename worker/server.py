@@ -51,7 +51,7 @@ class WorkerServer:
         self.config = config
         self._tracing = tracing
         self.address = ""
-        self._runner = Runner(config.device, config.threads)
+        self._runner = Runner(config.device, config.threads, config.precision)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server
         self._service: WorkerService

@@ -111,3 +111,17 @@ async def test_a_wrong_flag_is_told() -> None:
     status, errors = await ended(await start("--port", "70000"))
     assert status == 2
     assert "server.port" in errors
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "complaint"), [("digits-lenet", 0, ""), ("no-such", 2, "no-such")]
+)
+async def test_settings_are_checked_without_serving(
+    tmp_path: Path, program: str, status: int, complaint: str
+) -> None:
+    """A deployment is bound as at a start: a program that nobody has is found."""
+    file = tmp_path / "deployment.yaml"
+    file.write_text(f"deployments: [{{name: digits, program: {program}}}]\n")
+    checked, errors = await ended(await start("--check", "--config", str(file), "--port", "1"))
+    assert checked == status
+    assert complaint in errors

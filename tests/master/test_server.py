@@ -116,6 +116,18 @@ async def test_a_worker_that_lost_its_program_gets_it_again(archive: Path) -> No
             np.testing.assert_allclose(answers.outputs, truth(rows), rtol=1e-4, atol=1e-5)
 
 
+async def test_a_worker_that_was_too_slow_for_a_program_gets_it_again(archive: Path) -> None:
+    """It is out of use only until it has the program."""
+    async with live(archive) as it:
+        pool = it.master.pool
+        it.workers[1].refusals = 1
+        await pool.provide("b" * 64, b"another")
+        assert pool.workers_up == 2
+        assert await pool.wait_for_workers(3, 10)
+        assert it.workers[1].refusals == 0
+        assert all("b" * 64 in link.programs for link in pool.links.values())
+
+
 async def test_a_long_stream_is_answered_whole(archive: Path) -> None:
     """Three times as many requests as one stream may have in hand, each answered once."""
     async with live(archive) as now:

@@ -35,6 +35,7 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
     cancelled: list[int] = field(default_factory=list)
     faults_json: str = ""
     pushed: bytes = b""
+    refusals: int = 0  # of the next pushes
     address: str = ""
     is_mute: bool = False  # whoever connects is hung up on
 
@@ -67,6 +68,9 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
         async for chunk in chunks:
             program = program or chunk.program
             self.pushed += chunk.data
+        if self.refusals:
+            self.refusals -= 1
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow")
         if not self.pushed and program not in self.programs:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such program")
         return worker_pb2.PushProgramReply(program=program)

@@ -107,3 +107,13 @@ async def test_mistakes_are_told_in_a_line(
         assert worker.returncode == 2
         assert told in text
         assert "Traceback" not in text
+
+
+async def test_settings_are_checked_without_serving() -> None:
+    """Good ones end with 0, bad ones as at a start; neither listens to anything."""
+    async with process("--check", "--port", "9000") as worker:
+        assert await said(worker) == ""
+        assert worker.returncode == 0
+    async with process("--check", KOFN_WORKER_THREADS="0") as worker:
+        assert "threads: Input should be greater than or equal to 1, not 0." in await said(worker)
+        assert worker.returncode == 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kofn.wire.errors import FailedPrecondition, Internal, InvalidArgument
-from models.programs import Program, load_program
+from models.programs import Program, export_program, load_program
 from worker.faults import Delay, Faults, Injector
 from worker.laws import Constant
 from worker.runner import Job, Runner
@@ -98,6 +98,26 @@ async def test_a_program_that_fails_is_told(
         outcomes = await runner.run(jobs, Injector(Faults(), "w"))
     assert all(isinstance(outcome.error, Internal) for outcome in outcomes)
     assert not (await runner.run(jobs, Injector(Faults(), "w")))[0].error
+
+
+async def test_half_precision_is_near_and_leaves_in_the_program_s_datatype() -> None:
+    """Products in bfloat16 round to 8 bits, in float16 to 11; outputs are float32 all the same."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    program = load_program(export_program(network, torch.zeros(2, 64)))
+    shard = np.random.default_rng(0).standard_normal((5, 64)).astype(np.float32)
+    given = {}
+    for precision in ("float32", "bfloat16", "float16"):
+        runner = Runner("cpu", 1, precision)
+        try:
+            (outcome,) = await runner.run([job(program, shard)], Injector(Faults(), "w"))
+        finally:
+            await runner.close()
+        (given[precision],) = outcome.outputs
+        assert given[precision].dtype == np.float32
+    size = np.abs(given["float32"]).max()
+    far = {name: np.abs(given[name] - given["float32"]).max() / size for name in given}
+    assert 0 < far["float16"] < far["bfloat16"] < 2**-5
 
 
 def test_a_device_that_is_not_there() -> None:
