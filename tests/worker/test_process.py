@@ -115,5 +115,5 @@ async def test_settings_are_checked_without_serving() -> None:
         assert await said(worker) == ""
         assert worker.returncode == 0
     async with process("--check", KOFN_WORKER_THREADS="0") as worker:
-        assert "threads: Input should be greater than or equal to 1, not 0." in await said(worker)
+        assert "threads: must be greater than or equal to 1, not 0." in await said(worker)
         assert worker.returncode == 2
