@@ -49,7 +49,7 @@ def _with_certificate(tls: Tls) -> Tls:
 # A folder, or a mapping of TLS_KEYS; the files are read and checked at once.
 TlsFiles = Annotated[Tls, BeforeValidator(_tls)]
 ServerTlsFiles = Annotated[TlsFiles, AfterValidator(_with_certificate)]
-MessageMb = Annotated[int, Field(ge=1, le=2047)]  # in 2^20 bytes; protobuf's own limit is 2^31
+MessageMb = Annotated[int, Field(ge=4, le=2047)]  # in 2^20 bytes; protobuf's own limit is 2^31
 
 
 class SettingsError(ValueError):

@@ -79,6 +79,13 @@ def main(  # noqa: PLR0913 - each flag is an argument to typer
             envvar="KOFN_MASTER_CONTROL_TOKEN_FILE",
         ),
     ] = None,
+    signing_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Private Ed25519 key: signs programs for workers that --trust its public one.",
+            envvar="KOFN_MASTER_SIGNING_KEY",
+        ),
+    ] = None,
     max_message_mb: Annotated[
         int | None,
         typer.Option(
@@ -105,6 +112,7 @@ def main(  # noqa: PLR0913 - each flag is an argument to typer
     given = {
         "workers": None if workers is None else [item for item in workers.split(",") if item],
         "workers_tls": workers_tls,
+        "signing_key": signing_key,
     }
     try:
         settings = _settings(config, server, control, given)

@@ -13,6 +13,7 @@ import codes
 from codes.locating import LocatesErrors, most_liars
 from kofn.settings import MessageMb, ServerTlsFiles, TlsFiles
 from kofn.wire.access import read_token
+from kofn.wire.signing import signing_key
 from master.batcher import Limits
 from master.discovery import check_target
 from master.policy import Delay, Policy
@@ -225,7 +226,16 @@ class MasterConfig(Strict):
     # HOST:PORT each; a name stands for all its addresses, file:PATH for the lines of a file.
     workers: tuple[str, ...] = ()
     workers_tls: TlsFiles | None = None  # for dialling them
+    # A private Ed25519 key: workers that trust its public half run this master's programs only.
+    signing_key: Path | None = None
     deployments: tuple[DeploymentConfig, ...] = ()
+
+    @field_validator("signing_key")
+    @classmethod
+    def _is_a_key(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            signing_key(file)
+        return file
 
     @field_validator("workers")
     @classmethod

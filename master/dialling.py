@@ -1,11 +1,15 @@
 """How a master reaches its workers: what every link dials with."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import grpc
 
-from kofn.wire import channels
+from kofn.wire import channels, signing
 from kofn.wire.tls import Tls
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -15,10 +19,13 @@ class Dialling:
     Attributes:
         tls: None is plaintext.
         message_bytes: of the largest message, either way.
+        signing_key: by which workers know the programs that this master wants run; None signs
+            nothing.
     """
 
     tls: Tls | None = None
     message_bytes: int = channels.MESSAGE_BYTES
+    signing_key: "Ed25519PrivateKey | None" = None
 
     def channel(self, address: str, host: str) -> grpc.aio.Channel:
         """A channel to one worker.
@@ -32,3 +39,7 @@ class Dialling:
         if tls is not None and tls.peer_name is None:
             tls = replace(tls, peer_name=host)
         return channels.worker_channel(address, tls, self.message_bytes)
+
+    def signature(self, program: str) -> bytes:
+        """Of a program's content hash; empty where there is no key."""
+        return b"" if self.signing_key is None else signing.sign(self.signing_key, program)

@@ -84,6 +84,7 @@ class Link:
         self.programs: set[str] = set()  # what the worker has loaded for us
         self.faults: frozenset[str] = frozenset()  # kinds that it injects, as it last told
         self._listener = listener
+        self._dialling = dialling
         self._channel = dialling.channel(address, host)
         self._stub = worker_pb2_grpc.WorkerStub(self._channel)
         self._next_id = 0
@@ -181,10 +182,12 @@ class Link:
     async def _push(self, program: str, archive: bytes) -> None:
         async def chunks() -> AsyncIterator[worker_pb2.ProgramChunk]:
             for start in range(0, max(1, len(archive)), PUSH_CHUNK_BYTES):
-                yield worker_pb2.ProgramChunk(
-                    program=program if start == 0 else "",
-                    data=archive[start : start + PUSH_CHUNK_BYTES],
-                )
+                part = archive[start : start + PUSH_CHUNK_BYTES]
+                if start:
+                    yield worker_pb2.ProgramChunk(data=part)
+                else:
+                    signature = self._dialling.signature(program)
+                    yield worker_pb2.ProgramChunk(program=program, data=part, signature=signature)
 
         await _answered(self._stub.PushProgram(chunks(), timeout=PUSH_TIMEOUT_S))
         self.programs.add(program)

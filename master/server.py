@@ -15,6 +15,7 @@ from kofn.tracing import Tracing
 from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
 from kofn.wire.access import TokenInterceptor
 from kofn.wire.errors import ErrorInterceptor
+from kofn.wire.signing import signing_key
 from kofn.wire.tls import Tls
 from master.config import MasterConfig
 from master.control import Control
@@ -60,7 +61,8 @@ class MasterServer:
         self.control_address = ""  # the same of the control service
         self.metrics_address = ""  # the same for metrics; empty when there are none
         self._events = Events()
-        dialling = Dialling(config.workers_tls, config.server.max_message_mb * 2**20)
+        key = None if config.signing_key is None else signing_key(config.signing_key)
+        dialling = Dialling(config.workers_tls, config.server.max_message_mb * 2**20, key)
         self.pool = Pool(config.workers, self._events.tell, dialling)
         self.state = State(
             pool=self.pool,

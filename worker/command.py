@@ -67,6 +67,13 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
             envvar="KOFN_WORKER_TLS",
         ),
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            help="Public Ed25519 key of the master: run only programs that it signed.",
+            envvar="KOFN_WORKER_TRUST",
+        ),
+    ] = None,
     max_message_mb: Annotated[
         int | None,
         typer.Option(
@@ -98,6 +105,7 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         "max_batch_rows": max_batch_rows,
         "drain_s": drain_s,
         "tls": tls,
+        "trust": trust,
         "max_message_mb": max_message_mb,
     }
     try:

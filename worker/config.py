@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pooch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kofn.settings import MessageMb, ServerTlsFiles, check, read_yaml
+from kofn.wire.signing import trusted_key
 from worker.faults_text import FaultsText
 
 
@@ -35,6 +36,8 @@ class WorkerConfig(BaseModel):
         drain_s: how long work in hand may take at the end.
         tls: files of an encrypted connection, or their folder; None is plaintext.
         max_message_mb: largest message, either way, in units of 2^20 bytes.
+        trust: a master's public Ed25519 key; programs that it did not sign are refused. None takes
+            programs from whoever can connect.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
@@ -55,6 +58,14 @@ class WorkerConfig(BaseModel):
     drain_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     tls: ServerTlsFiles | None = None
     max_message_mb: MessageMb = 64
+    trust: Path | None = None
+
+    @field_validator("trust")
+    @classmethod
+    def _is_a_key(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            trusted_key(file)
+        return file
 
 
 def read_config(path: Path | None, laid_over: Mapping[str, Any]) -> WorkerConfig:

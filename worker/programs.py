@@ -12,11 +12,22 @@ import os
 import re
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from kofn.wire.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
+from kofn.wire.signing import is_signed
 from models.programs import HashMismatch, Program, ProgramRefused, content_hash, load_program
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 HASH = re.compile(r"[0-9a-f]{64}")
 SUFFIX = ".pt2"
@@ -33,16 +44,25 @@ class Programs:
         max_loaded: programs in memory.
         max_kept: archives on disk.
         max_bytes: largest archive.
+        trust: whose signature a program needs, wherever it is kept; None asks for none.
     """
 
     def __init__(
-        self, folder: Path, device: str, max_loaded: int, max_kept: int, max_bytes: int
+        self,
+        folder: Path,
+        device: str,
+        max_loaded: int,
+        max_kept: int,
+        max_bytes: int,
+        trust: "Ed25519PublicKey | None" = None,
     ) -> None:
         self._folder = folder
         self._device = device
         self._max_loaded = max_loaded
         self._max_kept = max_kept
         self.max_bytes = max_bytes
+        self._trust = trust
+        self._signed: set[str] = set()  # programs whose signature was seen, by this process
         self._loaded: OrderedDict[str, Program] = OrderedDict()  # least recently used first
         self._kept: set[str] = set()  # on disk, and sound when last looked at
         self._one_at_a_time = asyncio.Lock()  # torch loads one program at a time anyway
@@ -56,6 +76,12 @@ class Programs:
         """Look through the folder, discarding what is unsound; raises OSError."""
         self._kept = await asyncio.to_thread(self._survey)
 
+    def vouch(self, name: str, signature: bytes) -> None:
+        """Let a program in by its master's signature; raises PermissionDenied."""
+        if self._trust is not None and is_signed(self._trust, name, signature):
+            self._signed.add(name)
+        self._check_signed(name)
+
     def loaded(self, name: str) -> Program | None:
         """The program, where it is in memory."""
         program = self._loaded.get(name)
@@ -68,7 +94,8 @@ class Programs:
         return name in self._loaded or name in self._kept
 
     async def obtain(self, name: str) -> Program:
-        """The program, loaded from disk where need be; raises NotFound."""
+        """The program, loaded from disk where need be; raises NotFound or PermissionDenied."""
+        self._check_signed(name)
         async with self._one_at_a_time:
             program = self.loaded(name)
             if program is None and name in self._kept:
@@ -88,7 +115,9 @@ class Programs:
             InvalidArgument: `name` is no content hash, or not the archive's.
             FailedPrecondition: the archive is refused; nothing in it has run.
             ResourceExhausted: it is too large.
+            PermissionDenied: nobody vouched for it.
         """
+        self._check_signed(name)
         if not HASH.fullmatch(name):
             raise InvalidArgument(f"A program's name must be 64 hex digits, not {name[:80]!r}.")
         self.check_size(len(archive))
@@ -122,6 +151,10 @@ class Programs:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
+
+    def _check_signed(self, name: str) -> None:
+        if self._trust is not None and name not in self._signed:
+            raise _unsigned(name)
 
     def _read(self, name: str) -> Program | None:
         """Load an archive from disk; None, and the file removed, when it is not what it was."""
@@ -168,6 +201,14 @@ class Programs:
 
     def _archives(self) -> list[Path]:
         return [path for path in self._folder.glob(f"*{SUFFIX}") if HASH.fullmatch(path.stem)]
+
+
+def _unsigned(name: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"This worker runs only programs that its master signed, and {name[:80]!r} came without "
+        "its signature: start the master with the --signing-key of the key that the worker trusts.",
+        "unsigned-program",
+    )
 
 
 def unknown(name: str) -> NotFound:

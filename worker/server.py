@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from kofn.tracing import Tracing
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import ErrorInterceptor, Internal
+from kofn.wire.signing import trusted_key
 from worker.config import WorkerConfig
 from worker.dispatch import Dispatcher
 from worker.programs import Programs
@@ -66,6 +67,7 @@ class WorkerServer:
             config.max_loaded_programs,
             config.max_kept_programs,
             config.max_program_mb * 2**20,
+            None if config.trust is None else trusted_key(config.trust),
         )
         queue = Queue(config.max_batch_rows, config.max_queue_tasks)
         self.dispatcher = Dispatcher(config.name, queue, self._runner, self._spans())

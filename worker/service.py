@@ -107,7 +107,9 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         """A program, checked and loaded before the call returns; without data, one held already."""
         name, archive = "", bytearray()
         async for chunk in chunks:
-            name = name or chunk.program
+            if not name:
+                name = chunk.program
+                self._programs.vouch(name, chunk.signature)
             if not name:
                 raise InvalidArgument("The first chunk must have the program's content hash.")
             if chunk.program not in ("", name):

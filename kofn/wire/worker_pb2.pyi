@@ -105,12 +105,14 @@ class FromWorker(_message.Message):
     def __init__(self, greeting: _Optional[_Union[Greeting, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., faults: _Optional[_Union[FaultsInForce, _Mapping]] = ...) -> None: ...
 
 class ProgramChunk(_message.Message):
-    __slots__ = ("program", "data")
+    __slots__ = ("program", "data", "signature")
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     program: str
     data: bytes
-    def __init__(self, program: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+    signature: bytes
+    def __init__(self, program: _Optional[str] = ..., data: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class PushProgramReply(_message.Message):
     __slots__ = ("program",)

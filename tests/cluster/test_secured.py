@@ -5,6 +5,7 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from models.programs import export_program
 from models.store import Store
 from support.certificates import Authority
 from support.cluster import Cluster, cluster
+from support.keys import key_pair
 from support.until import until
 
 TOKEN = "correct-horse-battery-staple"
@@ -42,6 +44,12 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "code": {"name": "replication", "k": 1, "n": 2},
         "timeout_ms": 10_000,
     }
+
+
+def refusals(logs: list[Any]) -> list[str]:
+    """Why a master's workers were of no use, as its log says."""
+    events = ("worker-unreachable", "program-not-taken")
+    return [entry["reason"] for entry in logs if entry["event"] in events]
 
 
 @dataclass
@@ -173,10 +181,9 @@ async def test_a_master_says_why_it_has_no_worker(
             worker={"tls": str(workers.certify("worker", names=("another",)))},
             workers_tls=str(workers.vouch(tmp_path / "trust")),
         ):
-            told = lambda: [x for x in logs if x["event"] == "worker-unreachable"]  # noqa: E731
-            await until(lambda: bool(told()), timeout_s=PATIENCE_S)
-    assert "another name" in told()[0]["reason"]
-    assert len(told()) == 1
+            await until(partial(refusals, logs), timeout_s=PATIENCE_S)
+    (told,) = refusals(logs)
+    assert "another name" in told
 
 
 async def test_an_open_control_service_is_told(deployment: dict[str, Any], tmp_path: Path) -> None:
@@ -188,3 +195,46 @@ async def test_an_open_control_service_is_told(deployment: dict[str, Any], tmp_p
             ):
                 pass
         assert [x["event"] for x in logs].count("control-unprotected") == count
+
+
+async def test_workers_run_what_their_master_signed(
+    deployment: dict[str, Any], tmp_path: Path
+) -> None:
+    """Served by the master with the key, and after its restart from the workers' disks."""
+    private, public = key_pair(tmp_path / "keys")
+    rows = np.ones((2, 3), np.float32)
+    for _ in range(2):
+        async with (
+            cluster(
+                tmp_path,
+                Store(tmp_path / "store"),
+                [deployment],
+                workers=2,
+                worker={"trust": public},
+                signing_key=private,
+            ) as running,
+            kofn.AsyncClient(running.master.address) as client,
+        ):
+            answers = await client.infer("doubled", rows, timeout_s=PATIENCE_S)
+            np.testing.assert_array_equal(answers.outputs, 2 * rows)
+
+
+async def test_a_master_without_the_key_gets_no_workers(
+    deployment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log says why."""
+    monkeypatch.setattr("master.server.FIRST_WORKER_S", 0.0)
+    _, public = key_pair(tmp_path / "keys")
+    for key in (None, key_pair(tmp_path / "another")[0]):
+        with capture_logs() as logs:
+            async with cluster(
+                tmp_path,
+                Store(tmp_path / "store"),
+                [deployment],
+                workers=1,
+                worker={"trust": public},
+                signing_key=key,
+            ) as running:
+                await until(partial(refusals, logs), timeout_s=PATIENCE_S)
+                assert running.master.pool.workers_up == 0
+        assert "--signing-key" in refusals(logs)[0]

@@ -111,14 +111,17 @@ class Master:
         """Write a cancellation."""
         await self.stream.write(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(ids=ids)))
 
-    async def push(self, data: bytes, name: str, chunk_bytes: int = 1 << 20) -> None:
+    async def push(
+        self, data: bytes, name: str, chunk_bytes: int = 1 << 20, signature: bytes = b""
+    ) -> None:
         """Push a program."""
 
         call = self.stub.PushProgram(timeout=PATIENCE_S)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused early
             for start in range(0, max(1, len(data)) if name else 0, chunk_bytes):
                 part = data[start : start + chunk_bytes]
-                chunk = worker_pb2.ProgramChunk(program="" if start else name, data=part)
+                first = {} if start else {"program": name, "signature": signature}
+                chunk = worker_pb2.ProgramChunk(data=part, **first)
                 await call.write(chunk)
             await call.done_writing()
         await call
