@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from kofn.cli import chaos, codes, demo, faults, infer, models, status, train, up
+from kofn.cli import chaos, codes, demo, faults, infer, merge, models, status, train, up
 from kofn.cli.output import words
 from kofn.settings import SettingsError
 from kofn.wire.errors import KofnError
@@ -24,6 +24,7 @@ app.command()(demo.demo)
 app.command()(up.up)
 app.command()(status.status)
 app.command()(infer.infer)
+app.command()(merge.merge)
 app.add_typer(faults.app, name="faults")
 app.command()(chaos.chaos)
 app.command()(chaos.down)

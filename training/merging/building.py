@@ -1,0 +1,208 @@
+"""Merges models into coded models: one for each row of weights, chosen and measured without labels.
+
+Knows no store and no data sets (`training.merging.stored`); all inputs come from the caller.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.cards import Metric
+from training.measure import answers_of
+from training.merging.fisher import GAUSS, TRUE, diagonal
+from training.merging.parents import NotMergeable, Parents, State
+from training.merging.plan import AVERAGE, COIN, DISTILL, FISHER, REGMEAN, Inputs, MergePlan, Rows
+from training.merging.regmean import regmean
+from training.merging.report import relative_loss, report, targets_of
+from training.merging.statistics import load, recalibrate
+from training.merging.sums import Sums, average
+
+# inf is the plain average: with it among them, damping loses only by the chance of the choice.
+DAMPINGS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3, inf)
+DISTILL_BATCH, DISTILL_RATE = 64, 2e-3
+Tell = Callable[[str, float], None]  # what is done, and the share of it that is
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Coded models.
+
+    Attributes:
+        modules: one a row, float32, in evaluation mode.
+        rows: weights, of sum 1.
+        dampings: of each row; inf: the plain average; None: the method has none.
+        fishers: of each parent, where the method has them.
+        outputs: of all n programs on all calibration inputs, [m, n, *answer].
+        report, metrics: as of `training.merging.report`.
+        seconds: by stage; "report" is no part of the build.
+    """
+
+    modules: tuple[nn.Module, ...]
+    rows: Rows
+    dampings: tuple[float | None, ...]
+    fishers: tuple[State, ...]
+    outputs: Tensor
+    report: dict[str, Any]
+    metrics: dict[str, Metric]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What every row's merge starts from."""
+
+    parents: Parents
+    plan: MergePlan
+    inputs: Inputs
+    build: Tensor  # the parents' outputs, [m, models, *answer]
+    held: Tensor
+    fishers: tuple[State, ...]
+    tell: Tell
+
+
+def merge(
+    parents: Parents, plan: MergePlan, inputs: Inputs, tell: Tell = lambda what, share: None
+) -> Coded:
+    """Build coded models.
+
+    Args:
+        parents: checked.
+        plan: how.
+        inputs: without labels.
+        tell: called with what is done and the share that is.
+
+    Raises:
+        NotMergeable: the error of a coded model is over the plan's limit.
+        ValueError: weights that the method does not take; or it needs each model's own inputs, and
+            they are not told apart.
+    """
+    rows = plan.rows_for(len(parents.modules))
+    if plan.first == FISHER and not inputs.own:
+        raise ValueError(
+            f"Method {FISHER!r} needs each model's own inputs: as many calibration sets as models, "
+            f"in their order, not {len(inputs.names)}."
+        )
+    seconds: dict[str, float] = {}
+    with timed(seconds, "outputs"):
+        build, held = (outputs_of(parents.modules, part) for part in (inputs.build, inputs.held))
+    with timed(seconds, "fisher"):
+        fishers = tuple(_fishers(parents, plan, inputs, tell))
+    work = _Work(parents, plan, inputs, build, held, fishers, tell)
+    with timed(seconds, "merge"):
+        found = [_merged(work, row) for row in rows]
+    modules = tuple(module for module, _ in found)
+    for number, (module, row) in enumerate(zip(modules, rows, strict=True)):
+        _check_loss(work, number, row, module)
+    with timed(seconds, "report"):
+        parts = [
+            torch.cat([truth, outputs_of(modules, part)], 1)
+            for truth, part in ((build, inputs.build), (held, inputs.held))
+        ]
+        figures, metrics = report(rows, plan.decoding, *parts)
+    dampings = tuple(damping for _, damping in found)
+    return Coded(modules, rows, dampings, fishers, torch.cat(parts), figures, metrics, seconds)
+
+
+def outputs_of(modules: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+    """[m, modules, *answer]."""
+    return torch.stack([answers_of(module, inputs) for module in modules], 1)
+
+
+def written(parents: Parents, parameters: State, row: Sequence[float], inputs: Tensor) -> nn.Module:
+    """A model of merged parameters, its statistics taken on these inputs."""
+    module = parents.fresh()
+    load(module, parameters, parents, row)
+    recalibrate(module, inputs)
+    return module
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Put down how long this takes."""
+    start_s = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start_s, 4)
+
+
+def _fishers(parents: Parents, plan: MergePlan, inputs: Inputs, tell: Tell) -> Iterator[State]:
+    """Of each parent: on mixed inputs, or of the textbook's kind on its own."""
+    if plan.first not in (COIN, FISHER):
+        return
+    textbook = plan.first == FISHER
+    for place, (name, module) in enumerate(zip(parents.names, parents.modules, strict=True)):
+        seen = inputs.own[place] if textbook else inputs.build
+        told = partial(tell, f"Fisher information of {name}")
+        yield diagonal(module, seen[: plan.samples], TRUE if textbook else GAUSS, told)
+
+
+def _merged(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float | None]:
+    """The coded model of a row, and its damping."""
+    parents, plan, inputs = work.parents, work.plan, work.inputs
+    damping = None
+    if plan.first == COIN:
+        module, damping = _damped(work, row)
+    else:
+        thetas = parents.thetas()
+        if plan.first == AVERAGE:
+            parameters = average(thetas, row)
+        elif plan.first == REGMEAN:
+            parameters = regmean(parents, inputs.build, row)
+        else:
+            parameters = Sums(thetas, work.fishers, row).merged()
+        module = written(parents, parameters, row, inputs.build)
+    if plan.method == DISTILL:
+        _distill(module, inputs.build, targets_of(work.build, (row,))[:, 0], plan, work.tell)
+    return module, damping
+
+
+def _damped(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float]:
+    """With the damping whose coded model is best on the inputs that were held back."""
+    sums = Sums(work.parents.thetas(), work.fishers, row)
+    target = targets_of(work.held, (row,))[:, 0]
+    best: tuple[float, nn.Module, float] | None = None
+    for place, damping in enumerate(DAMPINGS, start=1):
+        module = written(work.parents, sums.merged(damping), row, work.inputs.build)
+        loss = relative_loss(answers_of(module, work.inputs.held), target)
+        if best is None or loss < best[0]:
+            best = loss, module, damping
+        work.tell("damping", place / len(DAMPINGS))
+    assert best is not None
+    return best[1:]
+
+
+def _distill(
+    module: nn.Module, inputs: Tensor, target: Tensor, plan: MergePlan, tell: Tell
+) -> None:
+    """Steps of Adam towards what the coded model stands for; statistics stay as they are."""
+    order = torch.Generator().manual_seed(plan.seed)
+    trained = list(module.requires_grad_(True).parameters())
+    optimiser = torch.optim.Adam(trained, DISTILL_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.steps)
+    for step in range(plan.steps):
+        chosen = torch.randint(len(inputs), (min(DISTILL_BATCH, len(inputs)),), generator=order)
+        loss = (module(inputs[chosen]) - target[chosen]).square().mean()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+        tell("distilling", (step + 1) / plan.steps)
+    module.requires_grad_(False)
+
+
+def _check_loss(work: _Work, number: int, row: tuple[float, ...], module: nn.Module) -> None:
+    target = targets_of(work.held, (row,))[:, 0]
+    loss = relative_loss(answers_of(module, work.inputs.held), target)
+    if not loss <= work.plan.limit:
+        raise NotMergeable(
+            f"Coded model {number} is too far from what it stands for: its squared error is "
+            f"{loss:.3f} of the variance, and at most {work.plan.limit:g} is wanted. Models that "
+            f"went too far apart since their start cannot be merged; method 'distill' may help, "
+            f"and a higher limit takes it as it is."
+        )
