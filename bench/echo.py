@@ -42,7 +42,9 @@ class EchoWorker(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
                 groups = message.task.inputs[0].shape[0]
                 zeros = to_wire(np.zeros((groups, self._answer), np.float32))
                 yield worker_pb2.FromWorker(
-                    result=worker_pb2.Result(id=message.task.id, outputs=[zeros])
+                    result=worker_pb2.Result(
+                        id=message.task.id, outputs=[zeros], program=message.task.program
+                    )
                 )
 
 

@@ -82,6 +82,11 @@ class Code(ABC):
         return (BASE,)
 
     @property
+    def independent(self) -> int:
+        """Answers that do not follow from the others: all k, most often."""
+        return self.k
+
+    @property
     def spares(self) -> int:
         """Of the slots, the last ones that are sent only in place of late ones."""
         return 0
@@ -226,6 +231,16 @@ class Code(ABC):
             1 for a guess no better than the mean, inf where nothing is decoded. None: unknown.
         """
         return self._expected_error(self._sorted(slots))
+
+    def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float | None:
+        """How badly the results of all n slots fit together, as a share of their size; None where
+        the code cannot tell. A figure to watch: it grows when somebody lies or a model changes."""
+        return None
+
+    def suspects(self, results: Sequence[Float[Tensor, " g *answer"]]) -> tuple[int, ...]:
+        """The slots that seem to be wrong, if the results of all n fit together worse than nearly
+        all honest ones do; all slots, where it cannot be told whose."""
+        return ()
 
     @final
     def decode(

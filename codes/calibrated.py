@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from codes.base import Code, Matrix, Vector, remember
@@ -114,6 +114,10 @@ class Calibrated(LocatesErrors):
     def first_slots(self, answers: Sequence[int]) -> tuple[int, ...]:
         """Of the wrapped code."""
         return self.code.first_slots(answers)
+
+    def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float | None:
+        """Of the wrapped code."""
+        return self.code.residual(results)
 
     @property
     def recovery_threshold(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 from math import comb
 from typing import ClassVar, final
 
@@ -16,14 +16,16 @@ from codes.base import Matrix, Vector, check_choice, check_size, remember
 from codes.calibrated import Calibrated
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import HALF, LeastSquares
-from codes.locating import LocatesErrors
+from codes.locating import LocatesErrors, most_liars
 from codes.moments import take_moments
 from codes.neural import Weights
 from codes.regression import Regression, regress, usual_ridge
+from codes.residuals import POOLS
 
 DECODINGS = ("fixed", "fitted")
 OUTPUTS = "outputs"  # the tensor that a merged model is kept with
 MOST_CHECKED = 2000  # sets of k slots that rows are tried on
+MOST_PREPARED = 50  # sets of lost slots, of a size
 MOST_CONDITION = 1e8  # of k rows: beyond it least squares refuses them, or nearly
 
 
@@ -60,7 +62,7 @@ class Coin(LeastSquares, LocatesErrors):
     Expected error: of "fitted", the share of the answers' variance that the regression leaves.
     Cost: encode none, decode lost * s |y| multiply-adds, or lost * s |y|^2 fitted; worker 1x.
     Locates errors: with `outputs` and r >= 2, as `codes.calibrated` does, within the merged models'
-    own error. With r = 1 `is_suspicious` still says that somebody returned something wrong.
+    own error. With r = 1 `suspects` still says that somebody returned something wrong.
     Source: [jhunjhunwala2024]. The regression, r > 1 and locating are this project's.
 
     Args:
@@ -173,6 +175,17 @@ class Coin(LeastSquares, LocatesErrors):
         """Whether it has the sample by which results are judged, and merged models to judge by."""
         return self.outputs is not None and self.n > self.k
 
+    def prepare(self) -> None:
+        """Compute what the first batches would wait for: the regressions of few losses, and what
+        is usual of honest results."""
+        if self.decoding == "fitted":
+            for lost in range(1, self.n - self.k + 1):
+                for gone in islice(combinations(range(self.n), lost), MOST_PREPARED):
+                    self._regression(tuple(slot for slot in range(self.n) if slot not in gone))
+        if self.can_judge:
+            for groups in POOLS:
+                self._judge._test(tuple(range(self.n)), groups)
+
     def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float:
         """How far merged models are from the sums that they stand for, by the results of all slots.
 
@@ -186,13 +199,13 @@ class Coin(LeastSquares, LocatesErrors):
         size = float(np.square(wanted).sum())
         return float(np.sqrt(np.square(values[self.k :] - wanted).sum() / size)) if size else 0.0
 
-    def is_suspicious(self, results: Sequence[Float[Tensor, " g *answer"]]) -> bool:
-        """Whether the results of all slots fit together worse than nearly all honest ones do.
+    def suspects(self, results: Sequence[Float[Tensor, " g *answer"]]) -> tuple[int, ...]:
+        """Whose results seem to be wrong, by the sample; nobody's, where there is none.
 
-        Raises:
-            ValueError: it has no sample to judge by.
+        With one merged model each slot is the check of all others together: then all are named.
         """
-        return bool(self.locate(results, range(self.n), 1))
+        lied = self.locate(results, range(self.n), 1) if self.can_judge else ()
+        return lied if not lied or most_liars(self) else tuple(range(self.n))
 
     def _responses(self) -> Matrix:
         return np.vstack([np.eye(self.k), np.array(self.weights).reshape(-1, self.k)])

@@ -57,6 +57,11 @@ class Ensemble(Code):
         return self.code.q
 
     @property
+    def independent(self) -> int:
+        """The wrapped code's: means follow from its answers."""
+        return self.code.independent
+
+    @property
     def model_roles(self) -> tuple[str, ...]:
         """Of the wrapped code, and the mean's, which no slot runs."""
         return (*self.code.model_roles, MEAN)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 import torch
@@ -15,8 +16,10 @@ import torch
 import codes
 from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
+from codes.coin import OUTPUTS, Coin
 from codes.locating import FIT_LIMIT, LocatesErrors, TooManyErrors
 from codes.neural import Weights
+from codes.product import Product
 from codes.stages import STEM
 from codes.verify import program_error
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -26,6 +29,7 @@ from models import data
 from models.cards import Card, CardError
 from models.programs import Program, ProgramRefused, TensorSpec, content_hash, load_program
 from models.store import Store, UnknownModel
+from models.trained import CodeCard
 
 MIXER = "mixer"  # of a trained code: stem, mix and trunk in one, for the design "worker"
 EXACT_LIMIT = 1e-3  # of the largest entry: float32 and a gain of hundreds leave 1e-4
@@ -39,12 +43,13 @@ class Binding:
 
     code: Code
     encoder: Encoder
-    model: str  # content hash of the base program
+    model: str  # content hash of the base program; of several models, with commas between
     programs: dict[str, str]  # role -> content hash
     archives: dict[str, bytes]  # content hash -> archive
     query: TensorSpec  # one query: its shape is without the batch dimension
     answer: TensorSpec
     classes: tuple[str, ...]  # names of the answer's entries, empty when unknown
+    models: tuple[str, ...] = ()  # of a code over models, what clients call them
 
 
 def bind(config: DeploymentConfig, store: Store) -> Binding:
@@ -55,10 +60,12 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
         FailedPrecondition: an archive is refused, or the code was trained for another base model.
         InvalidArgument: program, code and calibration do not fit each other.
     """
-    archive, card = _archive(config.program, store)
-    base = _loaded(config.program, archive)
-    code, archives = trained_code(config.code, base.hash, store)
-    archives[BASE] = archive
+    names = config.models or (str(config.program),)
+    found = [_archive(name, store) for name in names]
+    models = [_loaded(name, archive) for name, (archive, _) in zip(names, found, strict=True)]
+    _check_alike(names, models)
+    code, archives = trained_code(config.code, [model.hash for model in models], store)
+    archives |= {role: archive for role, (archive, _) in zip(code.model_roles, found, strict=True)}
     loaded = {role: _loaded(f"{role} of {config.code.name}", archives[role]) for role in archives}
     at_workers = config.design == "worker"
     if at_workers and MIXER not in loaded:
@@ -66,46 +73,60 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
             f"design must be 'master': code {config.code.name!r} has no stem and no mix that "
             f"workers could do."
         )
-    programs = {role: loaded[MIXER if at_workers and role != BASE else role] for role in code.roles}
-    programs[BASE] = base
+    runs = {role: MIXER if at_workers and role != BASE else role for role in code.roles}
+    programs = {role: loaded[runs[role]] for role in runs if runs[role] in loaded}
+    programs |= {role: loaded[role] for role in code.model_roles}
     stem = partial(_answer, loaded[STEM]) if STEM in loaded else None
     _check_roles(Encoder(code, stem, at_workers), programs)
-    _check_exact(code, base)
+    _check_exact(code, models[0])
     if config.policy.liars:
-        _check_honest(code, base)
+        _check_honest(code, models[0])
+    if isinstance(code, Coin):
+        code.prepare()
+    cards = [card for _, card in found]
     if config.code.calibrated:
-        code = _calibrated(code, loaded, config.calibration, card)
+        code = _calibrated(code, loaded, config.calibration, cards[0])
+    elif config.policy.liars and isinstance(code, Coin) and not code.can_judge:
+        raise InvalidArgument(
+            "policy.liars must be 0: the merged models were kept without outputs on calibration "
+            "queries, and without these nobody can tell who lies."
+        )
+    classes = {tuple(card.classes) if card is not None else () for card in cards}
     return Binding(
         code=code,
         encoder=Encoder(code, stem, at_workers, config.pad_scale),
-        model=base.hash,
+        model=",".join(model.hash for model in models),
         programs={role: programs[role].hash for role in code.roles},
-        archives={
-            programs[role].hash: archives[MIXER if at_workers and role != BASE else role]
-            for role in code.roles
-        },
-        query=base.inputs[0],
-        answer=base.outputs[0],
-        classes=tuple(card.classes) if card is not None else (),
+        archives={programs[role].hash: archives[runs[role]] for role in code.roles},
+        query=models[0].inputs[0],
+        answer=models[0].outputs[0],
+        classes=classes.pop() if len(classes) == 1 else (),
+        models=config.model_names,
     )
 
 
-def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code, dict[str, bytes]]:
+def trained_code(
+    config: CodeConfig, hashes: Sequence[str], store: Store
+) -> tuple[Code, dict[str, bytes]]:
     """A configured code with what was trained for it, and the archives of its trained roles.
+
+    Args:
+        hashes: content hashes of the deployed model, or of all models of a code over models.
 
     Raises:
         NotFound: the store has no such trained code.
-        FailedPrecondition: it was trained for another base model, or its card is unreadable.
+        FailedPrecondition: it was trained for other models, or its card is unreadable.
         InvalidArgument: it is of another code or has other parameters, or none is named and the
             code cannot do without.
     """
     if config.checkpoint is None:
         code = config.make()
-        if set(code.roles) != {BASE} or not code.is_trained:
-            known = [card.name for card in store.codes.trained_for(base_hash)]
+        if not set(code.roles) <= set(code.model_roles) or not code.is_trained:
+            known = [card.name for card in store.codes.trained_for(hashes[0])]
+            see = "`kofn train`" if len(hashes) == 1 else "`kofn merge`"
             raise InvalidArgument(
                 f"code.checkpoint must name a trained code: {config.name!r} does nothing without. "
-                f"For this model there are: {', '.join(known) or 'none; see `kofn train`'}."
+                f"For this model there are: {', '.join(known) or f'none; see {see}'}."
             )
         return code, {}
     try:
@@ -115,17 +136,11 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
         raise NotFound(str(error)) from error
     except CardError as error:
         raise FailedPrecondition(str(error)) from error
-    if card.base_hash != base_hash:
-        raise FailedPrecondition(
-            f"trained code {card.name!r} belongs to the base model {card.base!r} with hash "
-            f"{card.base_hash}, and the deployed program has {base_hash}: train it again."
-        )
-    trained = {"name": card.code, **card.parameters}
-    free = {
-        key: value
-        for key, value in config.parameters.items()
-        if config.name == card.code and key in codes.REGISTRY[card.code].free
-    }
+    _check_parents(card, hashes)
+    trained = _trained(config, card)
+    kind = codes.REGISTRY[trained["name"]]
+    is_same = config.name == kind.name
+    free = {k: v for k, v in config.parameters.items() if is_same and k in kind.free}
     for key, value in {"name": config.name, **config.parameters}.items():
         if key not in free and trained.get(key) != value:
             raise InvalidArgument(
@@ -133,9 +148,13 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
                 f"it, not {value!r}."
             )
     weights = store.codes.weights(card.name)
-    parts = {"weights": Weights(weights)} if weights else {}
+    parts: dict[str, Any] = {}
+    if kind is Coin and OUTPUTS in weights:
+        parts = {"outputs": Weights({OUTPUTS: weights[OUTPUTS]})}
+    elif weights and kind is not Product:
+        parts = {"weights": Weights(weights)}
     try:
-        code = codes.make(card.code, **{**card.parameters, **free}, **parts)
+        code = codes.make(**{**trained, **free}, **parts)
     except ValueError as error:
         raise FailedPrecondition(f"trained code {card.name!r}: {error}") from error
     for role, archive in archives.items():
@@ -145,6 +164,57 @@ def trained_code(config: CodeConfig, base_hash: str, store: Store) -> tuple[Code
                 f"{content_hash(archive)}, and its card says {card.programs[role]}."
             )
     return code, archives
+
+
+def _check_parents(card: CodeCard, hashes: Sequence[str]) -> None:
+    """A trained code serves with the very programs that it was trained for."""
+    if not card.parents and len(hashes) == 1:
+        if card.base_hash != hashes[0]:
+            raise FailedPrecondition(
+                f"trained code {card.name!r} belongs to the base model {card.base!r} with hash "
+                f"{card.base_hash}, and the deployed program has {hashes[0]}: train it again."
+            )
+        return
+    if len(card.parents) != len(hashes):
+        raise InvalidArgument(
+            f"models must be {len(card.parents)}, as the trained code {card.name!r} was made of, "
+            f"not {len(hashes)}."
+        )
+    for i, (parent, served) in enumerate(zip(card.parents, hashes, strict=True)):
+        if parent.hash != served:
+            raise FailedPrecondition(
+                f"trained code {card.name!r} was made of the model {parent.name!r} with hash "
+                f"{parent.hash}, and the deployed model {i} has {served}: merge again."
+            )
+
+
+def _trained(config: CodeConfig, card: CodeCard) -> dict[str, Any]:
+    """Name and parameters of the code that a card lets a configuration have: merged models of COIN
+    are the rows of a product with any code over queries."""
+    if (config.name, card.code) != (Product.name, Coin.name):
+        return {"name": card.code, **card.parameters}
+    rows = {
+        "models": card.parameters["k"],
+        "coded": card.parameters["n"] - card.parameters["k"],
+        "weights": card.parameters["weights"],
+    }
+    return {**config.parameters, **rows, "name": config.name}
+
+
+def _check_alike(names: Sequence[str], models: Sequence[Program]) -> None:
+    """All models of a group take the same query and give answers of one shape."""
+    for name, model in zip(names[1:], models[1:], strict=True):
+        for what in ("inputs", "outputs"):
+            first, other = getattr(models[0], what), getattr(model, what)
+            if first != other:
+                raise InvalidArgument(
+                    f"models must have the same {what}: {names[0]!r} has {_specs(first)}, "
+                    f"{name!r} has {_specs(other)}."
+                )
+
+
+def _specs(specs: Sequence[TensorSpec]) -> str:
+    return " and ".join(f"{s.name} {s.datatype} {list(s.shape)}" for s in specs)
 
 
 def _loaded(name: str, archive: bytes) -> Program:
@@ -159,7 +229,8 @@ def _loaded(name: str, archive: bytes) -> Program:
 
 def _check_roles(encoder: Encoder, programs: Mapping[str, Program]) -> None:
     """Every slot's program must take its shard and return what the code decodes."""
-    base, code = programs[BASE], encoder.code
+    code = encoder.code
+    base = programs[code.model_roles[0]]
     if len(base.inputs) != 1:
         raise InvalidArgument(f"the model must have one input, not {len(base.inputs)}.")
     answer = tuple(base.outputs[0].shape)
@@ -237,7 +308,7 @@ def _calibrated(
         )
     # Models that were trained on these very queries would seem better than they are.
     images = data.load(name, "train" if set(code.roles) == {BASE} else "validation").images
-    query = tuple(programs[BASE].inputs[0].shape)
+    query = tuple(programs[code.model_roles[0]].inputs[0].shape)
     if tuple(images.shape[1:]) != query:
         raise InvalidArgument(
             f"calibration.dataset {name!r} has images of shape {tuple(images.shape[1:])}, "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codes.base import Code
+from codes.ensemble import Ensemble
 from master.encoding import Encoder
 from master.gains import Gains
 from master.statistics import Statistics
@@ -18,10 +19,15 @@ class Coding:
     """Code, programs and counters of a deployment."""
 
     name: str
-    code: Code
+    code: Code  # whose answers are asked; of several models, their mean is a further one
     encoder: Encoder
     programs: Mapping[str, str]  # role -> content hash
     answer_shape: tuple[int, ...]
     statistics: Statistics
     gains: Gains  # of the code, shared by all batches: its cache is per set of responders
     tracer: "Tracer | None" = None  # None: no spans
+
+    @property
+    def bound(self) -> Code:
+        """The deployment's code, which sends and judges."""
+        return self.code.code if isinstance(self.code, Ensemble) else self.code

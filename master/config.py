@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import codes
+from codes.base import BASE
+from codes.ensemble import MEAN
 from codes.locating import LocatesErrors, most_liars
 from kofn.settings import MessageMb, ServerTlsFiles, TlsFiles
 from kofn.wire.access import read_token
@@ -18,6 +20,8 @@ from master.batcher import Limits
 from master.discovery import check_target
 from master.policy import Delay, Policy
 
+SOURCE, EXPECTED_ERROR = "source", "expected_error"  # outputs beside the models' own
+RESERVED = (MEAN, SOURCE, EXPECTED_ERROR)
 ANY = "any"  # recovery threshold: whatever responds is decoded
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -168,10 +172,11 @@ class Calibration(Strict):
 
 
 class DeploymentConfig(Strict):
-    """One model behind one code, under the name by which clients ask for it."""
+    """One model behind one code, or several, under the name by which clients ask for it."""
 
     name: Name
-    program: str  # in the model store, or the path of an archive
+    program: str | None = None  # in the model store, or the path of an archive
+    models: tuple[str, ...] = ()  # in place of it, for a code over models: the same of each
     code: CodeConfig = CodeConfig(name="uncoded", k=1)
     # Who runs the stem of a split model and mixes; see `master.encoding`.
     design: Literal["master", "worker"] = "master"
@@ -180,6 +185,33 @@ class DeploymentConfig(Strict):
     timeout_ms: int = Field(1000, ge=1, le=600_000)  # when the client names none
     pad_scale: float = Field(1.0, gt=0, le=1e6)  # of a code's pads, in root mean squares of queries
     calibration: Calibration = Calibration()
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """By which clients ask for one of several models: of an archive, its file's name."""
+        paths = map(Path, self.models)
+        return tuple(path.stem if path.suffix == ".pt2" else str(path) for path in paths)
+
+    @model_validator(mode="after")
+    def _models_fit_code(self) -> "DeploymentConfig":
+        roles = self.code.make().model_roles
+        wanted = 0 if roles == (BASE,) else len(roles)
+        if (self.program is None) == (not self.models):
+            raise ValueError("either program or models must be given, and not both.")
+        if len(self.models) != wanted:
+            over = f"{wanted}, for that is what the code {self.code.name!r} is over"
+            raise ValueError(
+                f"models must be {over if wanted else '0: the code is over queries'}, "
+                f"not {len(self.models)}."
+            )
+        names = self.model_names
+        taken = sorted({name for name in names if names.count(name) > 1 or name in RESERVED})
+        if taken:
+            raise ValueError(
+                f"models must have different names, none of them {', '.join(RESERVED)}, "
+                f"not {', '.join(taken)}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _threshold_fits_code(self) -> "DeploymentConfig":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from codes.ensemble import MEAN, Ensemble
 from kofn.wire.errors import DRAINING, KofnError, ResourceExhausted, Unavailable
 from master.batcher import Batcher, QueueFull
 from master.binding import Binding
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SLOW_SHARE = 0.5  # of the time that a client allows: what takes longer may soon be late
 MOST_TOLD = 16  # batches of a request in one log line
+
+Queue = tuple[Policy, frozenset[int]]  # how to wait, and for which models
 
 log = structlog.get_logger(__name__)
 
@@ -55,26 +58,34 @@ class Deployment:
         self.config = config
         self.binding = binding
         self.policy = usual(config.policy.make(), binding.code)
+        answers = Ensemble(binding.code) if binding.models else binding.code
         self.statistics = Statistics()
         self.program = binding.model  # content hash
         self._pool = pool
         self._coding = Coding(
             name=config.name,
-            code=binding.code,
+            code=answers,
             encoder=binding.encoder,
             programs=binding.programs,
             answer_shape=binding.answer.shape,
             statistics=self.statistics,
-            gains=Gains(binding.code),
+            gains=Gains(answers),
             tracer=tracer,
         )
         self._batch_numbers = itertools.count(1)
-        # One queue a policy: rows that are to be waited for differently cannot share a batch.
-        self._batchers: dict[Policy, Batcher] = {}
+        # Rows that are to be waited for differently, or that ask other models, share no batch.
+        self._batchers: dict[Queue, Batcher] = {}
         self._requests: dict[int, Request] = {}  # with rows queued or in flight
         self._in_flight: set[CodedBatch] = set()
         self._timer: asyncio.TimerHandle | None = None  # the batchers' next moment
         self._closed = ""  # why no request is taken any more
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What a client may ask to be told of a query: the model's answer, or of several models
+        each one's and their mean."""
+        models = self.binding.models
+        return (*models, MEAN) if models else (self.binding.answer.name,)
 
     @property
     def queued_rows(self) -> int:
@@ -85,6 +96,13 @@ class Deployment:
     def batches_in_flight(self) -> int:
         """Coded batches at the workers."""
         return len(self._in_flight)
+
+    @property
+    def longest_wait_s(self) -> float:
+        """Until the last deadline of the requests in hand."""
+        now = monotonic()
+        deadlines = (request.wishes.deadline for request in self._requests.values())
+        return max(0.0, max(deadlines, default=now) - now)
 
     @property
     def is_ready(self) -> bool:
@@ -193,9 +211,10 @@ class Deployment:
 
     def _queue(self, request: Request, policy: Policy, now: float) -> None:
         batching = self.config.batching
-        batcher = self._batchers.get(policy)
+        queue = (policy, frozenset(request.wishes.models or ()))
+        batcher = self._batchers.get(queue)
         if batcher is None:
-            batcher = self._batchers[policy] = Batcher(self.binding.code.q, batching.limits())
+            batcher = self._batchers[queue] = Batcher(self.binding.code.q, batching.limits())
         rows = len(request.rows)
         if self.queued_rows + rows > batching.queue_rows:
             raise ResourceExhausted(
@@ -212,7 +231,7 @@ class Deployment:
     def _pump(self) -> None:
         """Start what is due, then set the clock for what is not."""
         now = monotonic()
-        for policy, batcher in self._batchers.items():
+        for (policy, _), batcher in self._batchers.items():
             while len(self._in_flight) < self.config.batching.max_in_flight:
                 plan = batcher.take(now)
                 if plan is None:

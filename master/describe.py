@@ -10,6 +10,7 @@ from kofn.metrics import Histogram, together
 from kofn.wire import control_pb2
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.source import Source
+from master.config import EXPECTED_ERROR, SOURCE
 from master.deployment import Deployment
 from master.link import Link
 from master.state import State
@@ -33,6 +34,8 @@ def server_metadata() -> pb.ServerMetadataResponse:
 def model_metadata(deployment: Deployment) -> pb.ModelMetadataResponse:
     """Inputs and outputs; -1 stands for any number of rows."""
     query, answer = deployment.binding.query, deployment.binding.answer
+    # Of several models these have a column for each that is asked for.
+    per_row = [-1, -1] if deployment.binding.models else [-1]
     tensor = pb.ModelMetadataResponse.TensorMetadata
     return pb.ModelMetadataResponse(
         name=deployment.config.name,
@@ -40,9 +43,12 @@ def model_metadata(deployment: Deployment) -> pb.ModelMetadataResponse:
         platform=PLATFORM,
         inputs=[tensor(name=query.name, datatype=query.datatype, shape=[-1, *query.shape])],
         outputs=[
-            tensor(name=answer.name, datatype=answer.datatype, shape=[-1, *answer.shape]),
-            tensor(name="source", datatype="UINT8", shape=[-1]),
-            tensor(name="expected_error", datatype="FP32", shape=[-1]),
+            *(
+                tensor(name=name, datatype=answer.datatype, shape=[-1, *answer.shape])
+                for name in deployment.outputs
+            ),
+            tensor(name=SOURCE, datatype="UINT8", shape=per_row),
+            tensor(name=EXPECTED_ERROR, datatype="FP32", shape=per_row),
         ],
     )
 
@@ -60,6 +66,7 @@ def model_config(deployment: Deployment) -> pb.ModelConfigResponse:
         "policy": str(deployment.policy),
         "program": deployment.program,
         "classes": ",".join(binding.classes),
+        "models": ",".join(binding.models),
     }
     config = pb.ModelConfig(
         name=deployment.config.name,
@@ -75,10 +82,11 @@ def model_config(deployment: Deployment) -> pb.ModelConfigResponse:
         ],
         output=[
             pb.ModelOutput(
-                name=binding.answer.name,
+                name=name,
                 data_type=f"TYPE_{binding.answer.datatype}",
                 dims=binding.answer.shape,
             )
+            for name in deployment.outputs
         ],
         dynamic_batching=pb.ModelDynamicBatching(
             preferred_batch_size=[batching.max_groups * code.q],
@@ -137,6 +145,10 @@ def deployment_status(deployment: Deployment) -> control_pb2.DeploymentStatus:
         p99_ms=1e3 * (seen.reply_latency.quantile(0.99) or 0.0),
         tasks_sent=seen.tasks_sent,
         tasks_hedged=seen.tasks_resent,
+        models=deployment.binding.models,
+        residual=seen.consistency.residual,
+        checked_batches=seen.consistency.checked,
+        suspicious_batches=seen.consistency.suspicious,
     )
 
 

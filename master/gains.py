@@ -25,8 +25,11 @@ class Decodable(Protocol):
     @property
     def recovery_threshold(self) -> int: ...
     @property
+    def independent(self) -> int: ...
+    @property
     def own_slots(self) -> Sequence[Sequence[int]]: ...
     def gain(self, slots: Sequence[int]) -> Iterable[float]: ...
+    def first_slots(self, answers: Sequence[int]) -> Iterable[int]: ...
 
 
 class Gains:
@@ -42,9 +45,11 @@ class Gains:
         self.k, self.n, self.exact = code.k, code.n, code.exact
         # Slots that are sent at once; the others replace late ones.
         self.sent = code.n - code.spares
-        self.recovery_threshold = code.recovery_threshold
+        # Honest responders that answer for each other: no fewer, however few would decode.
+        self.fewest = max(code.recovery_threshold, code.independent)
         self._code = code
         self._known: dict[int, tuple[float, ...]] = {}
+        self._firsts: dict[int, int] = {}  # by wanted answers: as many as clients ask for
         everything = mask(range(self.n))
         # [k] masks: the slots whose result is this answer.
         self.own = tuple(mask(slots) for slots in code.own_slots)
@@ -67,6 +72,14 @@ class Gains:
                 self._known.clear()
             known = tuple(float(gain) for gain in self._code.gain(tuple(bits(slots))))
             self._known[slots] = known
+        return known
+
+    def first(self, answers: int) -> int:
+        """Of slots, those worth sending at once for a mask of answers; none of them spare."""
+        known = self._firsts.get(answers)
+        if known is None:
+            slots = mask(self._code.first_slots(tuple(bits(answers))))
+            known = self._firsts[answers] = slots & ((1 << self.sent) - 1)
         return known
 
     def has(self, answer: int, slots: int) -> bool:

@@ -18,6 +18,7 @@ from kofn.wire.source import Source
 from kofn.wire.tensors import output_tensor
 from master import describe
 from master.callers import REQUEST_ID, Callers, ascii_only, metadata_of
+from master.config import EXPECTED_ERROR, SOURCE
 from master.deployment import Deployment
 from master.parsing import parse_rows, parse_wishes, requested_outputs
 from master.query import Caller, Request
@@ -147,7 +148,7 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     ) -> pb.ModelInferResponse:
         deployment = self._deployment(message.model_name, message.model_version)
         outputs = requested_outputs(message, deployment)
-        wishes, policy = parse_wishes(message.parameters, deployment, left_s)
+        wishes, policy = parse_wishes(message.parameters, deployment, left_s, outputs)
         rows = parse_rows(message, deployment)
         answered = await deployment.infer(rows, wishes, policy, caller)
         return _reply(message, deployment, answered, outputs)
@@ -160,10 +161,14 @@ def _reply(
     outputs: Sequence[str],
 ) -> pb.ModelInferResponse:
     arrays: dict[str, np.ndarray] = {
-        deployment.binding.answer.name: answered.outputs,
-        "source": answered.source,
-        "expected_error": answered.expected_error,
+        SOURCE: answered.source,
+        EXPECTED_ERROR: answered.expected_error,
     }
+    if answered.wishes.models is None:
+        arrays[deployment.outputs[0]] = answered.outputs
+    else:
+        for column, model in enumerate(answered.wishes.models):
+            arrays[deployment.outputs[model]] = np.ascontiguousarray(answered.outputs[:, column])
     reply = pb.ModelInferResponse(
         model_name=deployment.config.name, model_version=describe.VERSION, id=message.id
     )

@@ -71,6 +71,7 @@ class Gather:
         self._came = 0  # slots that replied and were not found to lie
         self._had = 0  # answers that are some result of `_came`
         self._out = 0  # slots with an open send and no reply
+        self._reserve = 0  # slots that are sent first when patience ends
         self._open = [0] * n  # sends of a slot without an end; 0 once cancelled
         self._sends = [0] * n  # sends of a slot ever, at most policy.max_sends
         self._commands: list[Command] = []  # of the current event
@@ -93,11 +94,14 @@ class Gather:
     def start(self, now: float) -> list[Command]:
         """Send every slot that can serve a wanted answer; call once, before any event.
 
-        Spare slots stay behind.
+        Spare slots stay behind; and until the soft moment those that the code does not ask first.
         """
         if now < self._deadline:
             everything = (1 << self._gains.sent) - 1
-            self._send(bits(everything & ~self._pointless(everything)))
+            everything &= ~self._pointless(everything)
+            if self._policy.wait == "soft" and self._screen is None:
+                self._reserve = everything & ~self._gains.first(self._pending)
+            self._send(bits(everything & ~self._reserve))
         return self._decide(now)
 
     def on(self, event: Event, now: float) -> list[Command]:
@@ -213,6 +217,8 @@ class Gather:
         if now >= self._deadline and self._pending:
             waited_ms = 1e3 * (self._deadline - self._started)
             self._fail(bits(self._pending), f"out of time after {waited_ms:.0f} ms")
+        if now >= self._soft_at and self._pending:
+            self._send(bits(self._reserve))
         if now >= self._hedge_at and self._pending:
             self._hedge_at = inf
             self._hedge()
@@ -357,6 +363,7 @@ class Gather:
             self._sends[slot] += 1
             self._open[slot] += 1
             self._out |= 1 << slot
+            self._reserve &= ~(1 << slot)
 
     def _cancel(self, slots: int) -> None:
         if slots:

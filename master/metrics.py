@@ -7,6 +7,7 @@ Names are conventional: base units, `_total` for counters, few labels and never 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import nan
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -69,6 +70,17 @@ class MasterCollector(Collector):
         groups = HistogramMetricFamily(
             "kofn_batch_groups", "Coding groups in a coded batch.", labels=label
         )
+        residual = GaugeMetricFamily(
+            "kofn_coding_residual",
+            "How badly results fit together lately, as a share of their size.",
+            labels=label,
+        )
+        checked = CounterMetricFamily(
+            "kofn_checked_batches", "Batches whose results were compared.", labels=label
+        )
+        suspicious = CounterMetricFamily(
+            "kofn_suspicious_batches", "Of these: did not fit together.", labels=label
+        )
         for name, deployment in list(self._state.deployments.items()):
             seen = deployment.statistics
             for source, count in list(seen.rows.items()):
@@ -87,8 +99,12 @@ class MasterCollector(Collector):
                 stages.add_metric([name, stage], took.cumulative(), took.total)
             batch_rows.add_metric([name], seen.batch_rows.cumulative(), seen.batch_rows.total)
             groups.add_metric([name], seen.batch_groups.cumulative(), seen.batch_groups.total)
+            residual.add_metric([name], seen.consistency.residual if seen.consistency.checked else nan)
+            checked.add_metric([name], seen.consistency.checked)
+            suspicious.add_metric([name], seen.consistency.suspicious)
         sizes = (batch_rows, groups)
-        return ready, rows, batches, tasks, resent, queued, limit, flying, seconds, stages, *sizes
+        counts = (rows, batches, tasks, resent, checked, suspicious)
+        return ready, queued, limit, flying, residual, *counts, seconds, stages, *sizes
 
     def _of_workers(self) -> Iterable[Metric]:
         label = ["worker"]

@@ -1,6 +1,6 @@
 """From an Open Inference request to rows, wishes and a policy; refusals say what is accepted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Any, get_args
@@ -10,7 +10,7 @@ import numpy as np
 from kofn.wire import inference_pb2 as pb
 from kofn.wire.errors import InvalidArgument
 from kofn.wire.tensors import input_array
-from master.config import ANY, check_recovery_threshold
+from master.config import ANY, EXPECTED_ERROR, SOURCE, check_recovery_threshold
 from master.deployment import Deployment
 from master.policy import Policy, Wait
 from master.query import Wishes
@@ -76,7 +76,10 @@ def parse_rows(request: pb.ModelInferRequest, deployment: Deployment) -> np.ndar
 
 
 def parse_wishes(
-    parameters: Mapping[str, pb.InferParameter], deployment: Deployment, left_s: float | None
+    parameters: Mapping[str, pb.InferParameter],
+    deployment: Deployment,
+    left_s: float | None,
+    outputs: Sequence[str] = (),
 ) -> tuple[Wishes, Policy]:
     """Deadline and options of a request.
 
@@ -84,6 +87,7 @@ def parse_wishes(
         parameters: of the request.
         deployment: gives the defaults.
         left_s: until the gRPC deadline, None when the client set none.
+        outputs: that were asked for; of several models they say whose answers are wanted.
 
     Raises:
         InvalidArgument: an unknown parameter, one of the wrong kind or out of range.
@@ -116,9 +120,21 @@ def parse_wishes(
     if "gain_limit" in values:
         policy = replace(policy, gain_limit=_gain_limit(values["gain_limit"]))
     wishes = Wishes(
-        deadline=monotonic() + timeout_s, allow_partial=values.get("allow_partial", False)
+        deadline=monotonic() + timeout_s,
+        allow_partial=values.get("allow_partial", False),
+        models=_asked_models(outputs, deployment),
     )
     return wishes, policy
+
+
+def _asked_models(outputs: Sequence[str], deployment: Deployment) -> tuple[int, ...] | None:
+    """Whose answers are wanted, in the order of the outputs; None where there is but one model."""
+    models = deployment.binding.models
+    if not models:
+        return None
+    known = deployment.outputs
+    asked = tuple(known.index(name) for name in outputs if name in known)
+    return asked or tuple(range(len(models)))
 
 
 def _threshold(values: Mapping[str, Any], deployment: Deployment) -> int:
@@ -145,14 +161,16 @@ def _gain_limit(wanted: float | str) -> float:
 
 
 def requested_outputs(request: pb.ModelInferRequest, deployment: Deployment) -> tuple[str, ...]:
-    """Names of the outputs to return: those asked for, else the model's own.
+    """Names of the outputs to return: those asked for, else the model's own, or all models'.
 
     Raises:
-        InvalidArgument: a name that is none of this model's outputs.
+        InvalidArgument: a name that is none of this model's outputs, or twice the same.
     """
-    own = deployment.binding.answer.name
-    names = tuple(item.name for item in request.outputs) or (own,)
-    accepted = (own, "source", "expected_error")
+    own = deployment.outputs
+    names = tuple(item.name for item in request.outputs) or deployment.binding.models or own
+    accepted = (*own, SOURCE, EXPECTED_ERROR)
+    if len(set(names)) != len(names):
+        raise InvalidArgument(f"Outputs must differ, not be {', '.join(names)}.")
     for name in names:
         if name not in accepted:
             raise InvalidArgument(f"Unknown output {name!r}; accepted: {', '.join(accepted)}.")

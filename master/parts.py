@@ -10,11 +10,12 @@ from master.query import Request
 
 
 class Place(NamedTuple):
-    """Where an answer belongs: these rows of the request are the answer in these groups."""
+    """Where an answer belongs: these entries of the request are the answer in these groups."""
 
     request: Request
-    rows: slice
+    entries: slice | tuple[slice, int]  # rows, and where it asks several models, which of them
     groups: slice
+    answers: int
 
 
 class Parts:
@@ -46,13 +47,23 @@ class Parts:
     def places(self, j: int) -> list[Place]:
         """For answer j: each request's rows that it holds, and the groups they are in."""
         q = self._q
+        model, b = divmod(j, q)
         places, position = [], 0
         for request, start, stop in self._parts:
-            first = position + (j - position) % q  # first place of this part that is answer j
+            first = position + (b - position) % q  # first place of this part that is query b
             end = position + stop - start
-            if first < end:
+            asked = (0,) if request.wishes.models is None else request.wishes.models
+            if first < end and model in asked:
                 rows = slice(start + first - position, stop, q)
-                groups = slice(first // q, (end - 1 - j) // q + 1)
-                places.append(Place(request, rows, groups))
+                groups = slice(first // q, (end - 1 - b) // q + 1)
+                entries = rows if request.wishes.models is None else (rows, asked.index(model))
+                answers = len(range(rows.start, rows.stop, rows.step))
+                places.append(Place(request, entries, groups, answers))
             position = end
         return places
+
+    def wanted(self) -> frozenset[int]:
+        """The answers that some request waits for: the rest is padding, or other models'."""
+        rows = sum(stop - start for _, start, stop in self._parts)
+        models = {m for request in self.requests for m in request.wishes.models or (0,)}
+        return frozenset(m * self._q + b for m in models for b in range(min(self._q, rows)))

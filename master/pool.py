@@ -100,6 +100,10 @@ class Pool:
         """No deployment needs this program any more."""
         self._programs.pop(program, None)
 
+    def tell(self, kind: str, subject: str, detail: str) -> None:
+        """An event that is about workers, and that somebody else found out."""
+        self._on_event(kind, subject, detail)
+
     def heard(self, address: str, *, lied: bool, needed: int) -> None:
         """A result of this worker was judged; `needed` workers must stay, whoever lies."""
         has_spare = self.workers_up > needed
@@ -107,7 +111,7 @@ class Pool:
             return
         self.assignment.quarantine(address)
         self._await_release()
-        name, lies = self._name(address), self.trust.lies(address)
+        name, lies = self.name(address), self.trust.lies(address)
         log.warning("worker-quarantined", worker=name, address=address, lies=lies)
         self._on_event("worker-quarantined", name, f"{lies} wrong results so far")
 
@@ -122,13 +126,14 @@ class Pool:
     def _release(self) -> None:
         for address in self.trust.release(monotonic()):
             if self.assignment.release(address):
-                name = self._name(address)
+                name = self.name(address)
                 log.info("worker-on-probation", worker=name, address=address)
                 self._on_event("worker-on-probation", name, address)
                 self._changed.set()
         self._await_release()
 
-    def _name(self, address: str) -> str:
+    def name(self, address: str) -> str:
+        """Its own, as far as known."""
         link = self.links.get(address)
         return address if link is None else link.name
 

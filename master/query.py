@@ -23,6 +23,8 @@ class Wishes:
 
     deadline: float  # monotonic seconds
     allow_partial: bool = False  # rows that cannot be had in time may be missing
+    # Whose answers are wanted, of a deployment of several models: numbers among its outputs.
+    models: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,23 @@ class Request:
     arrived: float
     future: "asyncio.Future[None]"  # resolved when no row is pending, or the deadline has passed
     caller: Caller = NOBODY
+    # Each has an axis of m models after its first, where the wishes name models.
     outputs: np.ndarray = field(init=False)  # [r, *answer]; NaN where missing
     source: np.ndarray = field(init=False)  # uint8 [r], a Source each
     expected_error: np.ndarray = field(init=False)  # float32 [r]; NaN where unknown
-    pending: int = field(init=False)  # rows neither answered nor given up
+    pending: int = field(init=False)  # answers neither given nor given up
     responders: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by batch number
     timings: Timings = field(default_factory=Timings)
     failure: str = ""  # why rows are missing, as the last batch said
     out_of_time: bool = False  # rows are missing because the deadline passed
 
     def __post_init__(self) -> None:
-        count = len(self.rows)
-        self.outputs = np.full((count, *self.answer_shape), np.nan, np.float32)
-        self.source = np.zeros(count, np.uint8)
-        self.expected_error = np.full(count, np.nan, np.float32)
-        self.pending = count
+        models = self.wishes.models
+        shape = (len(self.rows),) if models is None else (len(self.rows), len(models))
+        self.outputs = np.full((*shape, *self.answer_shape), np.nan, np.float32)
+        self.source = np.zeros(shape, np.uint8)
+        self.expected_error = np.full(shape, np.nan, np.float32)
+        self.pending = self.source.size
 
     @property
     def name(self) -> str:
@@ -104,9 +108,9 @@ class Request:
         """Whether its future is resolved: answers that come now are too late."""
         return self.future.done()
 
-    def settle(self, rows: int) -> None:
-        """That many rows are answered or given up; the last ones resolve the future."""
-        self.pending -= rows
+    def settle(self, answers: int) -> None:
+        """That many answers are given or given up; the last ones resolve the future."""
+        self.pending -= answers
         if self.pending == 0 and not self.future.done():
             self.future.set_result(None)
 
@@ -119,10 +123,10 @@ class Request:
     def error(self) -> KofnError | None:
         """Why this request cannot be answered as asked; None when it can."""
         missing = int((self.source == Source.MISSING).sum())
-        if not missing or (self.wishes.allow_partial and missing < len(self.source)):
+        if not missing or (self.wishes.allow_partial and missing < self.source.size):
             return None
         said = self.failure or "no coded batch was complete"
-        message = f"{missing} of {len(self.source)} answers could not be had: {said}."
+        message = f"{missing} of {self.source.size} answers could not be had: {said}."
         if not self.wishes.allow_partial:
             message += " Set allow_partial to take the others."
         return DeadlineExceeded(message) if self.out_of_time else Unavailable(message)

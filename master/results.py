@@ -33,12 +33,16 @@ class Results:
         """Keep a slot's result; the first one stays.
 
         Raises:
-            ValueError: it is no tensor, of another shape, or not finite.
+            ValueError: it is of another program, no tensor, of another shape, or not finite.
         """
+        code = self._coding.code
+        program = self._coding.programs[code.roles[slot]]
+        if result.program != program:
+            raise ValueError(f"it is of program {result.program[:12]!r}, not {program[:12]!r}")
         if not result.outputs:
             raise ValueError("it has no output")
         array = from_wire(result.outputs[0])
-        width = self._coding.code.widths[slot]
+        width = code.widths[slot]
         rows = (width,) if width else ()
         expected = (self._groups, *rows, *self._coding.answer_shape)
         if array.shape != expected:
@@ -55,9 +59,19 @@ class Results:
 
     def locate(self, slots: Sequence[int], most: int) -> tuple[int, ...]:
         """Which of these are wrong; raises TooManyErrors."""
-        code = self._coding.code
+        code = self._coding.bound
         assert isinstance(code, LocatesErrors)  # a deployment with liars has such a code
         return code.locate(self._tensors(slots), slots, most)
+
+    def check(self) -> tuple[float, tuple[int, ...]] | None:
+        """How badly they fit together, and which slots seem to be wrong; None where not all are in
+        or the code cannot tell."""
+        code = self._coding.bound
+        if len(self._arrays) < code.n:
+            return None
+        tensors = self._tensors(range(code.n))
+        residual = code.residual(tensors)
+        return None if residual is None else (residual, code.suspects(tensors))
 
     def direct(self, slot: int) -> np.ndarray:
         """A slot's own result [groups, *answer]."""

@@ -146,13 +146,13 @@ class CodedBatch:
         self._timings.encode_s = now - self._started
         if self._trace is not None:
             self._trace.stage("encode", self._started)
-        code, plan = self._coding.code, self.plan
+        plan = self.plan
         allowed = plan.earliest_deadline - plan.oldest_arrival
         margin = max(REPLY_MARGIN_S, REPLY_MARGIN_SHARE * allowed)
         self._gather = Gather(
             code=self._coding.gains,
             policy=self._policy,
-            wanted=frozenset(range(min(code.k, plan.rows))),  # the rest is padding
+            wanted=self._parts.wanted(),
             started=now,
             moments=self._policy.moments(self._coding.statistics.slot_latency, now),
             impatient_at=plan.earliest_deadline - margin,
@@ -201,6 +201,7 @@ class CodedBatch:
                 case Fail(answers, reason=reason):
                     self._fail(answers, reason)
         if self._gather.is_done:
+            self._check()
             self._finish()
         else:
             self._set_timer(self._gather.next_due())
@@ -253,27 +254,27 @@ class CodedBatch:
 
     def _deliver(self, j: int, values: np.ndarray, error: float, source: Source) -> None:
         """Put answer j of every group where its request waits for it."""
-        for request, rows, groups in self._parts.places(j):
+        for request, entries, groups, count in self._parts.places(j):
             if not request.is_done:
-                request.outputs[rows] = values[groups]
-                request.source[rows] = source
-                request.expected_error[rows] = error
-                self._settle(request, rows)
+                request.outputs[entries] = values[groups]
+                request.source[entries] = source
+                request.expected_error[entries] = error
+                self._settle(request, count)
 
     def _fail(self, answers: Sequence[int], reason: str) -> None:
         if self._trace is not None:
             self._trace.failed(reason)
         for j in answers:
-            for request, rows, _ in self._parts.places(j):
+            for request, _, _, count in self._parts.places(j):
                 if not request.is_done:
                     request.failure = reason
                     request.out_of_time |= monotonic() >= self.plan.latest_deadline
-                    self._settle(request, rows)
+                    self._settle(request, count)
 
-    def _settle(self, request: Request, rows: slice) -> None:
+    def _settle(self, request: Request, answers: int) -> None:
         request.timings.take_longest(self._timings)
         request.responders[self.id] = tuple(self._gather.responders)
-        request.settle(len(range(rows.start, rows.stop, rows.step)))
+        request.settle(answers)
 
     # The end.
 
@@ -297,6 +298,25 @@ class CodedBatch:
         if self._trace is not None:
             self._trace.finished()
         self._done(self)
+
+    def _check(self) -> None:
+        """When every slot has replied, results that nobody needs say whether all fit together."""
+        checked = self._results.check()
+        if checked is None:
+            return
+        residual, suspects = checked
+        seen = self._coding.statistics.consistency
+        if not seen.add(residual, bool(suspects)):
+            return
+        kind = "results-do-not-fit" if seen.is_alarmed else "results-fit-again"
+        by = self._results.workers
+        names = sorted(self._pool.name(by[slot]) for slot in suspects if slot in by)
+        detail = f"residual {seen.residual:.3g}"
+        if names:
+            detail += f"; {names[0]} seems" if len(names) == 1 else f"; one of {', '.join(names)}"
+            detail += " to lie" if len(names) == 1 else " lies, or a model has changed"
+        log.warning(kind, **self._about(), detail=detail)
+        self._pool.tell(kind, self._coding.name, detail)
 
     # For whoever watches.
 

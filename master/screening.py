@@ -18,7 +18,7 @@ class Screen:
 
     def __init__(self, gains: Gains, liars: int) -> None:
         self._exact = gains.exact
-        self._fewest = max(gains.recovery_threshold, gains.k)  # responders, all of them honest
+        self._fewest = gains.fewest  # responders, all of them honest
         self._liars = liars
         self.found = 0  # results that were located; only grows
         self._believed = 0  # responders that were judged together, without those who lied

@@ -77,6 +77,8 @@ class State:
     process_id: int = field(default_factory=os.getpid)
     draining: bool = False
     tracer: "Tracer | None" = None  # None: no spans
+    # One deployment at a time is begun or ended: none forgets a program that another has provided.
+    _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def is_ready(self) -> bool:
@@ -98,32 +100,34 @@ class State:
     async def deploy(self, config: DeploymentConfig) -> Deployment:
         """Start, or replace, the deployment of that name; returns when it serves.
 
-        A replaced one answers what it has taken, by its own code.
+        A request is answered by one generation, the old one's code and programs or the new one's:
+        every worker holds all new programs before the name comes to mean the new one, which is one
+        step; a replaced deployment answers what it has taken, for as long as its clients wait.
         """
-        if self.draining:
-            raise Unavailable("The master is draining and takes no deployment.", DRAINING)
-        binding = await asyncio.to_thread(bind, config, self.store)
-        for program, archive in binding.archives.items():
-            await self.pool.provide(program, archive)
-        deployment = Deployment(config, binding, self.pool, self.tracer)
-        replaced = self.deployments.get(config.name)
-        self.deployments[config.name] = deployment
-        log.info(
-            "deployed", name=config.name, code=repr(binding.code), program=deployment.program[:12]
-        )
-        self.events.tell("deployed", config.name, repr(binding.code))
-        if replaced is not None:
-            await replaced.close("replaced by a new deployment", config.timeout_ms / 1e3)
-            self._release(replaced)
-        return deployment
+        async with self._changing:
+            if self.draining:
+                raise Unavailable("The master is draining and takes no deployment.", DRAINING)
+            binding = await asyncio.to_thread(bind, config, self.store)
+            for program, archive in binding.archives.items():
+                await self.pool.provide(program, archive)
+            deployment = Deployment(config, binding, self.pool, self.tracer)
+            replaced = self.deployments.get(config.name)
+            self.deployments[config.name] = deployment
+            log.info("deployed", name=config.name, code=repr(binding.code), program=binding.model)
+            self.events.tell("deployed", config.name, repr(binding.code))
+            if replaced is not None:
+                await replaced.close("replaced by a new deployment", replaced.longest_wait_s)
+                self._release(replaced)
+            return deployment
 
     async def undeploy(self, name: str, drain_s: float) -> None:
         """Stop serving that name, after the requests in hand; NotFound when there is none."""
-        deployment = self.deployment(name)
-        del self.deployments[name]
-        self.events.tell("undeployed", name, "")
-        await deployment.close("undeployed", drain_s)
-        self._release(deployment)
+        async with self._changing:
+            deployment = self.deployment(name)
+            del self.deployments[name]
+            self.events.tell("undeployed", name, "")
+            await deployment.close("undeployed", drain_s)
+            self._release(deployment)
 
     async def drain(self, drain_s: float) -> None:
         """Refuse new requests and wait for those in hand."""

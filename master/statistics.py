@@ -10,6 +10,7 @@ import numpy as np
 
 from kofn.metrics import COUNT_BUCKETS, Histogram
 from kofn.wire.source import Source
+from master.consistency import Consistency
 from master.latency import Latency
 from master.query import Request
 
@@ -42,6 +43,7 @@ class Statistics:
     tasks_sent: int = 0
     tasks_resent: int = 0  # of these: hedges and second tries
     last_inference_ms: int = 0  # since the epoch
+    consistency: Consistency = field(default_factory=Consistency)
 
     def add_request(self, request: Request, duration_s: float, now_ms: int, outcome: str) -> None:
         """A request has ended; `outcome` is one of OUTCOMES."""
@@ -53,7 +55,7 @@ class Statistics:
         self.encode.add(timings.encode_s)
         self.wait.add(timings.wait_s)
         self.decode.add(timings.decode_s)
-        counts = np.bincount(request.source, minlength=len(Source))
+        counts = np.bincount(request.source.ravel(), minlength=len(Source))
         for source in Source:
             self.rows[source] += int(counts[source])
         self.last_inference_ms = now_ms

@@ -60,9 +60,9 @@ class BatchTrace:
             links=[Link(other.get_span_context()) for other in others],
             attributes={
                 "kofn.deployment": coding.name,
-                "kofn.code": coding.code.name,
-                "kofn.k": coding.code.k,
-                "kofn.n": coding.code.n,
+                "kofn.code": coding.bound.name,
+                "kofn.k": coding.bound.k,
+                "kofn.n": coding.bound.n,
             },
         )
         for other in others:

@@ -35,12 +35,14 @@ class Outcome:
 
     Attributes:
         outputs: one array [g, ...] for each of the program's outputs.
+        program: content hash of the one that made them.
         error: why there are none.
         queue_s: waited for the device.
         service_s: on the device, injected delay included.
     """
 
     outputs: Sequence[Array] = ()
+    program: str = ""
     error: KofnError | None = None
     queue_s: float = 0.0
     service_s: float = 0.0
@@ -145,7 +147,7 @@ class Runner:
                 before = self._last.get(job.program.hash, [])
                 self._last[job.program.hash] = [array[-1:].copy() for array in result]
                 result = injector.corrupt(job.seed, result, before)
-            outcomes.append(Outcome(outputs=result, service_s=service_s))
+            outcomes.append(Outcome(result, job.program.hash, service_s=service_s))
         return outcomes
 
     def _wait(self, jobs: Sequence[Job], injector: Injector, start_s: float) -> None:

@@ -235,6 +235,7 @@ def result(task_id: int, outcome: Outcome, dispatcher: Dispatcher) -> worker_pb2
         compute_us=min(round(outcome.service_s * 1e6), MOST_US),
         queue_depth=dispatcher.depth,
         busy_us=round(dispatcher.busy_s * 1e6),
+        program=outcome.program,
     )
 
 

@@ -36,7 +36,7 @@ def status(
 
 _DEPLOYMENT = (
     "model", "ready", "code", "k", "n", "R", "exact", "policy", "queue", "answered", "decoded",
-    "failed", "p50 ms", "p99 ms",
+    "failed", "p50 ms", "p99 ms", "residual",
 )  # fmt: skip
 _WORKER = (
     "worker", "state", "trust", "address", "device", "process", "in flight", "queue", "answered",
@@ -50,6 +50,7 @@ def _deployment_row(told: control_pb2.DeploymentStatus) -> tuple[object, ...]:
         told.recovery_threshold, "yes" if told.exact else "no", told.policy,
         f"{told.queued_rows}/{told.queue_limit_rows}", told.answered_rows, told.decoded_rows,
         told.failed_rows, f"{told.p50_ms:.1f}", f"{told.p99_ms:.1f}",
+        f"{told.residual:.3f}" if told.checked_batches else "",
     )  # fmt: skip
 
 

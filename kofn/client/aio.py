@@ -80,6 +80,7 @@ class AsyncClient:
         model: str,
         images: npt.NDArray[Any],
         *,
+        models: str | Sequence[str] | None = None,
         timeout_s: float | None = None,
         allow_partial: bool = False,
         wait: str | None = None,
@@ -91,6 +92,8 @@ class AsyncClient:
         Args:
             model: name of a deployment.
             images: [rows, *query], floating point, or uint8, which the master divides by 255.
+            models: of a deployment of several: one's name, "mean" for their weighted mean, or a
+                list of such names, which gives outputs [rows, models, *answer]. None: all models.
             timeout_s: seconds the whole call may take; the master is told to answer a little
                 earlier. None leaves the time to the deployment, within the client's own bound.
             allow_partial: take what is there at the deadline; rows without an answer are marked.
@@ -102,7 +105,7 @@ class AsyncClient:
         began, end = monotonic(), self._end(timeout_s)
         call = calls.infer(
             model,
-            await self._names_of(model, end),
+            (await self._names_of(model, end)).asking(models),
             images,
             wishes(allow_partial, wait, parameters),
             request_id,
@@ -158,6 +161,7 @@ class AsyncClient:
         model: str,
         batches: Iterable[npt.NDArray[Any]] | AsyncIterable[npt.NDArray[Any]],
         *,
+        models: str | Sequence[str] | None = None,
         timeout_s: float | None = None,
         allow_partial: bool = False,
         wait: str | None = None,
@@ -170,6 +174,7 @@ class AsyncClient:
         Args:
             model: name of a deployment.
             batches: each [rows, *query] as of `infer`; taken as fast as the master reads.
+            models: as of `infer`.
             timeout_s: seconds the whole stream may take.
             allow_partial: as of `infer`.
             wait: as of `infer`.
@@ -181,7 +186,7 @@ class AsyncClient:
         """
         self._connection.check_open()
         end = self._end(timeout_s)
-        names = await self._names_of(model, end)
+        names = (await self._names_of(model, end)).asking(models)
         stream = BatchStream(model, names, wishes(allow_partial, wait, parameters))
 
         async def requests() -> AsyncIterator[pb.ModelInferRequest]:

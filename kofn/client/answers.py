@@ -39,13 +39,14 @@ class Answers:
     Attributes:
         model: name of the model that answered.
         request_id: as the request had it.
-        outputs: [rows, *answer] float32.
-        source: [rows] uint8, see `Source`.
-        expected_error: [rows] float32: expected squared error relative to the answer's own size;
+        outputs: [rows, *answer] float32; [rows, models, *answer] where several models were asked.
+        source: [rows] uint8, or [rows, models], see `Source`.
+        expected_error: as source, float32: expected squared error over the answer's own size;
             0 for direct answers, NaN where the code cannot tell.
         responders: for each coded batch that held rows of the request, the slots that answered.
         n: slots of a coding group; 0 when the master did not tell.
         timings: where the time went.
+        models: those that were asked, where they were several.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Answers:
     responders: tuple[tuple[int, ...], ...]
     n: int
     timings: Timings
+    models: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -82,11 +84,12 @@ class Answers:
             timings=Timings(
                 *(max(getattr(part.timings, stage) for part in parts) for stage in stages)
             ),
+            models=parts[0].models,
         )
 
     @property
     def missing(self) -> npt.NDArray[np.bool_]:
-        """[rows] bool: rows without an answer; none unless `allow_partial` was asked for."""
+        """As source, bool: rows without an answer; none unless `allow_partial` was asked for."""
         return np.equal(self.source, Source.MISSING)
 
     @property

@@ -20,19 +20,38 @@ from kofn.wire.tensors import input_tensor, output_array
 Parameters = Mapping[str, bool | int | str]
 
 
+SOURCE, EXPECTED_ERROR, MEAN = "source", "expected_error", "mean"  # outputs that are no model's
+
+
 @dataclass(frozen=True)
 class Names:
-    """What a model calls its tensors."""
+    """What a deployment calls its tensors.
+
+    Attributes:
+        query: its input.
+        answers: of those outputs that are asked for, one a model.
+        is_one: answers have no axis of models.
+    """
 
     query: str
-    answer: str
+    answers: tuple[str, ...]
+    is_one: bool = True
+
+    def asking(self, models: str | Sequence[str] | None) -> "Names":
+        """The same, for some models of a deployment of several; None: for all of them."""
+        if models is None:
+            return self
+        is_one = isinstance(models, str)
+        return Names(self.query, (models,) if isinstance(models, str) else (*models,), is_one)
 
 
 def names_of(metadata: pb.ModelMetadataResponse) -> Names:
     """The names in a model's metadata; raises Internal when it has no input or output."""
-    if not metadata.inputs or not metadata.outputs:
+    beside = (SOURCE, EXPECTED_ERROR, MEAN)
+    answers = tuple(output.name for output in metadata.outputs if output.name not in beside)
+    if not metadata.inputs or not answers:
         raise Internal(f"the metadata of {metadata.name!r} name no input or no output")
-    return Names(query=metadata.inputs[0].name, answer=metadata.outputs[0].name)
+    return Names(metadata.inputs[0].name, answers, is_one=len(answers) == 1)
 
 
 def infer_request(
@@ -64,7 +83,7 @@ def infer_request(
     request = pb.ModelInferRequest(
         model_name=model, id=request_id, inputs=[tensor], raw_input_contents=[raw]
     )
-    for name in (names.answer, "source", "expected_error"):
+    for name in (*names.answers, SOURCE, EXPECTED_ERROR):
         request.outputs.add(name=name)
     for name, value in parameters.items():
         _set_parameter(request.parameters[name], name, value)
@@ -92,8 +111,11 @@ def parse_answers(reply: pb.ModelInferResponse, names: Names, rows: int, total_s
     """
     try:
         arrays = _outputs(reply)
-        answer, source = arrays[names.answer], arrays["source"]
-        error = arrays["expected_error"]
+        answers = [arrays[name] for name in names.answers]
+        answer = answers[0] if names.is_one else np.stack(answers, axis=1)
+        source, error = arrays[SOURCE], arrays[EXPECTED_ERROR]
+        if names.is_one and source.shape == error.shape == (rows, 1):  # one of several models
+            source, error = source[:, 0], error[:, 0]
         responders, n = _responders(reply)
         timings = Timings(
             **{f"{stage}_s": _micros(reply, stage) for stage in _STAGES}, total_s=total_s
@@ -104,10 +126,12 @@ def parse_answers(reply: pb.ModelInferResponse, names: Names, rows: int, total_s
         raise Internal(f"malformed reply: there is no output {missing}") from missing
     except ValueError as malformed:
         raise Internal(f"malformed reply parameters: {malformed}") from malformed
-    if answer.shape[:1] != (rows,) or source.shape != (rows,) or error.shape != (rows,):
+    shape = (rows,) if names.is_one else (rows, len(names.answers))
+    if answer.shape[: len(shape)] != shape or source.shape != shape or error.shape != shape:
         raise Internal(
             f"malformed reply: outputs {answer.shape}, source {source.shape} and expected_error "
             f"{error.shape} must have {rows} rows"
+            + ("" if names.is_one else f" of {len(names.answers)} models")
         )
     return Answers(
         model=reply.model_name,
@@ -118,6 +142,7 @@ def parse_answers(reply: pb.ModelInferResponse, names: Names, rows: int, total_s
         responders=responders,
         n=n,
         timings=timings,
+        models=() if names.is_one else names.answers,
     )
 
 

@@ -79,6 +79,7 @@ class Client:
         model: str,
         images: npt.NDArray[Any],
         *,
+        models: str | Sequence[str] | None = None,
         timeout_s: float | None = None,
         allow_partial: bool = False,
         wait: str | None = None,
@@ -90,6 +91,8 @@ class Client:
         Args:
             model: name of a deployment.
             images: [rows, *query], floating point, or uint8, which the master divides by 255.
+            models: of a deployment of several: one's name, "mean" for their weighted mean, or a
+                list of such names, which gives outputs [rows, models, *answer]. None: all models.
             timeout_s: seconds the whole call may take; the master is told to answer a little
                 earlier. None leaves the time to the deployment, within the client's own bound.
             allow_partial: take what is there at the deadline; rows without an answer are marked.
@@ -101,7 +104,7 @@ class Client:
         began, end = monotonic(), self._end(timeout_s)
         call = calls.infer(
             model,
-            self._names_of(model, end),
+            self._names_of(model, end).asking(models),
             images,
             wishes(allow_partial, wait, parameters),
             request_id,
@@ -152,6 +155,7 @@ class Client:
         model: str,
         batches: Iterable[npt.NDArray[Any]],
         *,
+        models: str | Sequence[str] | None = None,
         timeout_s: float | None = None,
         allow_partial: bool = False,
         wait: str | None = None,
@@ -164,6 +168,7 @@ class Client:
         Args:
             model: name of a deployment.
             batches: each [rows, *query] as of `infer`; taken as fast as the master reads.
+            models: as of `infer`.
             timeout_s: seconds the whole stream may take.
             allow_partial: as of `infer`.
             wait: as of `infer`.
@@ -175,7 +180,7 @@ class Client:
         """
         self._connection.check_open()
         end = self._end(timeout_s)
-        names = self._names_of(model, end)
+        names = self._names_of(model, end).asking(models)
         stream = BatchStream(model, names, wishes(allow_partial, wait, parameters))
 
         def requests() -> Iterator[pb.ModelInferRequest]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17kofn/wire/control.proto\x12\x0fkofn.control.v1\"\x12\n\x10GetStatusRequest\"\xa7\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\r\x12\x10\n\x08uptime_s\x18\x03 \x01(\x01\x12.\n\x07workers\x18\x04 \x03(\x0b\x32\x1d.kofn.control.v1.WorkerStatus\x12\x36\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32!.kofn.control.v1.DeploymentStatus\"\x89\x02\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x12\n\nprocess_id\x18\x05 \x01(\r\x12\x13\n\x0boutstanding\x18\x06 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x07 \x01(\r\x12\x0f\n\x07results\x18\x08 \x01(\x04\x12\x0c\n\x04lost\x18\t \x01(\x04\x12\x0e\n\x06p50_ms\x18\n \x01(\x01\x12\x0e\n\x06p99_ms\x18\x0b \x01(\x01\x12\x11\n\tcancelled\x18\x0c \x01(\x04\x12\x0e\n\x06\x62usy_s\x18\r \x01(\x01\x12\r\n\x05trust\x18\x0e \x01(\x01\x12\x0c\n\x04lies\x18\x0f \x01(\x04\"\x8a\x03\n\x10\x44\x65ploymentStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07program\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\t\n\x01k\x18\x04 \x01(\r\x12\t\n\x01n\x18\x05 \x01(\r\x12\x1a\n\x12recovery_threshold\x18\x06 \x01(\r\x12\r\n\x05\x65xact\x18\x07 \x01(\x08\x12\x0e\n\x06policy\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x08\x12\x13\n\x0bqueued_rows\x18\n \x01(\r\x12\x18\n\x10queue_limit_rows\x18\x0b \x01(\r\x12\x19\n\x11\x62\x61tches_in_flight\x18\x0c \x01(\r\x12\x15\n\ranswered_rows\x18\r \x01(\x04\x12\x13\n\x0b\x64irect_rows\x18\x0e \x01(\x04\x12\x14\n\x0c\x64\x65\x63oded_rows\x18\x0f \x01(\x04\x12\x13\n\x0b\x66\x61iled_rows\x18\x10 \x01(\x04\x12\x0e\n\x06p50_ms\x18\x11 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x12 \x01(\x01\x12\x12\n\ntasks_sent\x18\x13 \x01(\x04\x12\x14\n\x0ctasks_hedged\x18\x14 \x01(\x04\"8\n\x10SetFaultsRequest\x12\x0f\n\x07workers\x18\x01 \x03(\t\x12\x13\n\x0b\x66\x61ults_json\x18\x02 \x01(\t\"#\n\x10GetFaultsRequest\x12\x0f\n\x07workers\x18\x01 \x03(\t\"B\n\x0cWorkerFaults\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x61ults_json\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"=\n\x0b\x46\x61ultsReply\x12.\n\x07workers\x18\x01 \x03(\x0b\x32\x1d.kofn.control.v1.WorkerFaults\"(\n\rDeployRequest\x12\x17\n\x0f\x64\x65ployment_yaml\x18\x01 \x01(\t\"\x1f\n\x0fUndeployRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x0f\n\rUndeployReply\"\x14\n\x12WatchEventsRequest\"F\n\x05\x45vent\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t2\xd7\x03\n\x07\x43ontrol\x12G\n\tGetStatus\x12!.kofn.control.v1.GetStatusRequest\x1a\x17.kofn.control.v1.Status\x12L\n\tSetFaults\x12!.kofn.control.v1.SetFaultsRequest\x1a\x1c.kofn.control.v1.FaultsReply\x12L\n\tGetFaults\x12!.kofn.control.v1.GetFaultsRequest\x1a\x1c.kofn.control.v1.FaultsReply\x12K\n\x06\x44\x65ploy\x12\x1e.kofn.control.v1.DeployRequest\x1a!.kofn.control.v1.DeploymentStatus\x12L\n\x08Undeploy\x12 .kofn.control.v1.UndeployRequest\x1a\x1e.kofn.control.v1.UndeployReply\x12L\n\x0bWatchEvents\x12#.kofn.control.v1.WatchEventsRequest\x1a\x16.kofn.control.v1.Event0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17kofn/wire/control.proto\x12\x0fkofn.control.v1\"\x12\n\x10GetStatusRequest\"\xa7\x01\n\x06Status\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\r\x12\x10\n\x08uptime_s\x18\x03 \x01(\x01\x12.\n\x07workers\x18\x04 \x03(\x0b\x32\x1d.kofn.control.v1.WorkerStatus\x12\x36\n\x0b\x64\x65ployments\x18\x05 \x03(\x0b\x32!.kofn.control.v1.DeploymentStatus\"\x89\x02\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x12\n\nprocess_id\x18\x05 \x01(\r\x12\x13\n\x0boutstanding\x18\x06 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x07 \x01(\r\x12\x0f\n\x07results\x18\x08 \x01(\x04\x12\x0c\n\x04lost\x18\t \x01(\x04\x12\x0e\n\x06p50_ms\x18\n \x01(\x01\x12\x0e\n\x06p99_ms\x18\x0b \x01(\x01\x12\x11\n\tcancelled\x18\x0c \x01(\x04\x12\x0e\n\x06\x62usy_s\x18\r \x01(\x01\x12\r\n\x05trust\x18\x0e \x01(\x01\x12\x0c\n\x04lies\x18\x0f \x01(\x04\"\xe1\x03\n\x10\x44\x65ploymentStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07program\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\t\n\x01k\x18\x04 \x01(\r\x12\t\n\x01n\x18\x05 \x01(\r\x12\x1a\n\x12recovery_threshold\x18\x06 \x01(\r\x12\r\n\x05\x65xact\x18\x07 \x01(\x08\x12\x0e\n\x06policy\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x08\x12\x13\n\x0bqueued_rows\x18\n \x01(\r\x12\x18\n\x10queue_limit_rows\x18\x0b \x01(\r\x12\x19\n\x11\x62\x61tches_in_flight\x18\x0c \x01(\r\x12\x15\n\ranswered_rows\x18\r \x01(\x04\x12\x13\n\x0b\x64irect_rows\x18\x0e \x01(\x04\x12\x14\n\x0c\x64\x65\x63oded_rows\x18\x0f \x01(\x04\x12\x13\n\x0b\x66\x61iled_rows\x18\x10 \x01(\x04\x12\x0e\n\x06p50_ms\x18\x11 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x12 \x01(\x01\x12\x12\n\ntasks_sent\x18\x13 \x01(\x04\x12\x14\n\x0ctasks_hedged\x18\x14 \x01(\x04\x12\x0e\n\x06models\x18\x15 \x03(\t\x12\x10\n\x08residual\x18\x16 \x01(\x01\x12\x17\n\x0f\x63hecked_batches\x18\x17 \x01(\x04\x12\x1a\n\x12suspicious_batches\x18\x18 \x01(\x04\"8\n\x10SetFaultsRequest\x12\x0f\n\x07workers\x18\x01 \x03(\t\x12\x13\n\x0b\x66\x61ults_json\x18\x02 \x01(\t\"#\n\x10GetFaultsRequest\x12\x0f\n\x07workers\x18\x01 \x03(\t\"B\n\x0cWorkerFaults\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x61ults_json\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"=\n\x0b\x46\x61ultsReply\x12.\n\x07workers\x18\x01 \x03(\x0b\x32\x1d.kofn.control.v1.WorkerFaults\"(\n\rDeployRequest\x12\x17\n\x0f\x64\x65ployment_yaml\x18\x01 \x01(\t\"\x1f\n\x0fUndeployRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x0f\n\rUndeployReply\"\x14\n\x12WatchEventsRequest\"F\n\x05\x45vent\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t2\xd7\x03\n\x07\x43ontrol\x12G\n\tGetStatus\x12!.kofn.control.v1.GetStatusRequest\x1a\x17.kofn.control.v1.Status\x12L\n\tSetFaults\x12!.kofn.control.v1.SetFaultsRequest\x1a\x1c.kofn.control.v1.FaultsReply\x12L\n\tGetFaults\x12!.kofn.control.v1.GetFaultsRequest\x1a\x1c.kofn.control.v1.FaultsReply\x12K\n\x06\x44\x65ploy\x12\x1e.kofn.control.v1.DeployRequest\x1a!.kofn.control.v1.DeploymentStatus\x12L\n\x08Undeploy\x12 .kofn.control.v1.UndeployRequest\x1a\x1e.kofn.control.v1.UndeployReply\x12L\n\x0bWatchEvents\x12#.kofn.control.v1.WatchEventsRequest\x1a\x16.kofn.control.v1.Event0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,25 +38,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKERSTATUS']._serialized_start=235
   _globals['_WORKERSTATUS']._serialized_end=500
   _globals['_DEPLOYMENTSTATUS']._serialized_start=503
-  _globals['_DEPLOYMENTSTATUS']._serialized_end=897
-  _globals['_SETFAULTSREQUEST']._serialized_start=899
-  _globals['_SETFAULTSREQUEST']._serialized_end=955
-  _globals['_GETFAULTSREQUEST']._serialized_start=957
-  _globals['_GETFAULTSREQUEST']._serialized_end=992
-  _globals['_WORKERFAULTS']._serialized_start=994
-  _globals['_WORKERFAULTS']._serialized_end=1060
-  _globals['_FAULTSREPLY']._serialized_start=1062
-  _globals['_FAULTSREPLY']._serialized_end=1123
-  _globals['_DEPLOYREQUEST']._serialized_start=1125
-  _globals['_DEPLOYREQUEST']._serialized_end=1165
-  _globals['_UNDEPLOYREQUEST']._serialized_start=1167
-  _globals['_UNDEPLOYREQUEST']._serialized_end=1198
-  _globals['_UNDEPLOYREPLY']._serialized_start=1200
-  _globals['_UNDEPLOYREPLY']._serialized_end=1215
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=1217
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=1237
-  _globals['_EVENT']._serialized_start=1239
-  _globals['_EVENT']._serialized_end=1309
-  _globals['_CONTROL']._serialized_start=1312
-  _globals['_CONTROL']._serialized_end=1783
+  _globals['_DEPLOYMENTSTATUS']._serialized_end=984
+  _globals['_SETFAULTSREQUEST']._serialized_start=986
+  _globals['_SETFAULTSREQUEST']._serialized_end=1042
+  _globals['_GETFAULTSREQUEST']._serialized_start=1044
+  _globals['_GETFAULTSREQUEST']._serialized_end=1079
+  _globals['_WORKERFAULTS']._serialized_start=1081
+  _globals['_WORKERFAULTS']._serialized_end=1147
+  _globals['_FAULTSREPLY']._serialized_start=1149
+  _globals['_FAULTSREPLY']._serialized_end=1210
+  _globals['_DEPLOYREQUEST']._serialized_start=1212
+  _globals['_DEPLOYREQUEST']._serialized_end=1252
+  _globals['_UNDEPLOYREQUEST']._serialized_start=1254
+  _globals['_UNDEPLOYREQUEST']._serialized_end=1285
+  _globals['_UNDEPLOYREPLY']._serialized_start=1287
+  _globals['_UNDEPLOYREPLY']._serialized_end=1302
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1304
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1324
+  _globals['_EVENT']._serialized_start=1326
+  _globals['_EVENT']._serialized_end=1396
+  _globals['_CONTROL']._serialized_start=1399
+  _globals['_CONTROL']._serialized_end=1870
 # @@protoc_insertion_point(module_scope)

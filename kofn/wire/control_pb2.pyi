@@ -59,7 +59,7 @@ class WorkerStatus(_message.Message):
     def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., state: _Optional[str] = ..., device: _Optional[str] = ..., process_id: _Optional[int] = ..., outstanding: _Optional[int] = ..., queue_depth: _Optional[int] = ..., results: _Optional[int] = ..., lost: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., cancelled: _Optional[int] = ..., busy_s: _Optional[float] = ..., trust: _Optional[float] = ..., lies: _Optional[int] = ...) -> None: ...
 
 class DeploymentStatus(_message.Message):
-    __slots__ = ("name", "program", "code", "k", "n", "recovery_threshold", "exact", "policy", "ready", "queued_rows", "queue_limit_rows", "batches_in_flight", "answered_rows", "direct_rows", "decoded_rows", "failed_rows", "p50_ms", "p99_ms", "tasks_sent", "tasks_hedged")
+    __slots__ = ("name", "program", "code", "k", "n", "recovery_threshold", "exact", "policy", "ready", "queued_rows", "queue_limit_rows", "batches_in_flight", "answered_rows", "direct_rows", "decoded_rows", "failed_rows", "p50_ms", "p99_ms", "tasks_sent", "tasks_hedged", "models", "residual", "checked_batches", "suspicious_batches")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,10 @@ class DeploymentStatus(_message.Message):
     P99_MS_FIELD_NUMBER: _ClassVar[int]
     TASKS_SENT_FIELD_NUMBER: _ClassVar[int]
     TASKS_HEDGED_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    SUSPICIOUS_BATCHES_FIELD_NUMBER: _ClassVar[int]
     name: str
     program: str
     code: str
@@ -100,7 +104,11 @@ class DeploymentStatus(_message.Message):
     p99_ms: float
     tasks_sent: int
     tasks_hedged: int
-    def __init__(self, name: _Optional[str] = ..., program: _Optional[str] = ..., code: _Optional[str] = ..., k: _Optional[int] = ..., n: _Optional[int] = ..., recovery_threshold: _Optional[int] = ..., exact: _Optional[bool] = ..., policy: _Optional[str] = ..., ready: _Optional[bool] = ..., queued_rows: _Optional[int] = ..., queue_limit_rows: _Optional[int] = ..., batches_in_flight: _Optional[int] = ..., answered_rows: _Optional[int] = ..., direct_rows: _Optional[int] = ..., decoded_rows: _Optional[int] = ..., failed_rows: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., tasks_sent: _Optional[int] = ..., tasks_hedged: _Optional[int] = ...) -> None: ...
+    models: _containers.RepeatedScalarFieldContainer[str]
+    residual: float
+    checked_batches: int
+    suspicious_batches: int
+    def __init__(self, name: _Optional[str] = ..., program: _Optional[str] = ..., code: _Optional[str] = ..., k: _Optional[int] = ..., n: _Optional[int] = ..., recovery_threshold: _Optional[int] = ..., exact: _Optional[bool] = ..., policy: _Optional[str] = ..., ready: _Optional[bool] = ..., queued_rows: _Optional[int] = ..., queue_limit_rows: _Optional[int] = ..., batches_in_flight: _Optional[int] = ..., answered_rows: _Optional[int] = ..., direct_rows: _Optional[int] = ..., decoded_rows: _Optional[int] = ..., failed_rows: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., tasks_sent: _Optional[int] = ..., tasks_hedged: _Optional[int] = ..., models: _Optional[_Iterable[str]] = ..., residual: _Optional[float] = ..., checked_batches: _Optional[int] = ..., suspicious_batches: _Optional[int] = ...) -> None: ...
 
 class SetFaultsRequest(_message.Message):
     __slots__ = ("workers", "faults_json")

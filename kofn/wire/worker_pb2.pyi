@@ -49,7 +49,7 @@ class ToWorker(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("id", "code", "reason", "outputs", "queue_us", "compute_us", "queue_depth", "busy_us")
+    __slots__ = ("id", "code", "reason", "outputs", "queue_us", "compute_us", "queue_depth", "busy_us", "program")
     ID_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Result(_message.Message):
     COMPUTE_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     BUSY_US_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
     id: int
     code: int
     reason: str
@@ -66,7 +67,8 @@ class Result(_message.Message):
     compute_us: int
     queue_depth: int
     busy_us: int
-    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., queue_depth: _Optional[int] = ..., busy_us: _Optional[int] = ...) -> None: ...
+    program: str
+    def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., queue_depth: _Optional[int] = ..., busy_us: _Optional[int] = ..., program: _Optional[str] = ...) -> None: ...
 
 class Greeting(_message.Message):
     __slots__ = ("worker", "device", "programs", "process_id", "version")

@@ -119,16 +119,18 @@ def test_two_merged_models_tell_who_lies(slot: int) -> None:
     results = list(fresh.unbind(1))
     assert code.locate(results, range(5), 1) == ()
     assert code.locate(lie(results, slot), range(5), 1) == (slot,)
+    assert code.suspects(lie(results, slot)) == (slot,)
 
 
 def test_one_merged_model_tells_that_somebody_lies() -> None:
     code = fitted(2, 1)
     assert most_liars(code) == 0
     results = list(outputs(2, 1, m=8, seed=9).unbind(1))
-    assert not code.is_suspicious(results)
-    assert all(code.is_suspicious(lie(results, slot)) for slot in range(3))
+    assert code.suspects(results) == ()
+    assert all(code.suspects(lie(results, slot)) == (0, 1, 2) for slot in range(3))
+    assert Coin(2, 3).suspects(lie(results, 0)) == ()
     with pytest.raises(ValueError, match="'outputs' must be given"):
-        Coin(2, 3).is_suspicious(results)
+        Coin(2, 3).locate(results, range(3), 1)
 
 
 def test_the_residual_is_the_coding_noise() -> None:

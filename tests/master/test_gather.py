@@ -28,6 +28,7 @@ class Toy:
     threshold: int = 0
     exact: bool = True
     spares: int = 0
+    asks_own: bool = False  # at first, where some answers are not wanted
 
     @property
     def k(self) -> int:
@@ -36,6 +37,15 @@ class Toy:
     @property
     def recovery_threshold(self) -> int:
         return self.threshold or self.n
+
+    @property
+    def independent(self) -> int:
+        return self.k
+
+    def first_slots(self, answers: Sequence[int]) -> Sequence[int]:
+        if not self.asks_own or len(answers) == self.k:
+            return range(self.n - self.spares)
+        return [slot for answer in answers for slot in self.own_slots[answer]]
 
     def gain(self, slots: Sequence[int]) -> list[float]:
         decoded = 2.0 if 0 < self.threshold <= len(slots) else inf
@@ -137,10 +147,14 @@ class Angles:
     exact: bool = False
     own_slots: tuple[tuple[int, ...], ...] = ((),)
     recovery_threshold: int = 1
+    independent: int = 1
 
     @property
     def n(self) -> int:
         return len(self.points)
+
+    def first_slots(self, answers: Sequence[int]) -> Sequence[int]:
+        return range(self.n - self.spares)
 
     def gain(self, slots: Sequence[int]) -> list[float]:
         return [1.0 + min(abs(self.points[slot]) for slot in slots)]

@@ -53,6 +53,16 @@ class Toy:
     exact: bool = True
     fades: bool = False
     spares: int = 0
+    asks_own: bool = False  # at first, where some answers are not wanted
+
+    @property
+    def independent(self) -> int:
+        return self.k
+
+    def first_slots(self, answers: Sequence[int]) -> Sequence[int]:
+        if not self.asks_own or len(answers) == self.k:
+            return range(self.n - self.spares)
+        return [slot for answer in answers for slot in self.own_slots[answer]]
 
     def gain(self, slots: Sequence[int]) -> list[float]:
         assert slots, "codes refuse the empty set"
@@ -83,6 +93,8 @@ LAGRANGE = Toy(2, 5, ((), ()), threshold=3)
 BACKUP = Toy(2, 3, systematic(2), threshold=1, exact=False, fades=True)
 SPARE = Toy(2, 4, ((), ()), threshold=1, exact=False, fades=True, spares=2)
 VOTE = Toy(1, 4, ((),), threshold=1)
+MODELS = Toy(2, 3, systematic(2), threshold=2, exact=False, asks_own=True)
+MORE_MODELS = replace(MODELS, n=4)
 NAMES = {
     UNCODED: "uncoded",
     REPLICATION: "replication",
@@ -94,6 +106,8 @@ NAMES = {
     BACKUP: "backup",
     SPARE: "spare",
     VOTE: "vote",
+    MODELS: "models",
+    MORE_MODELS: "more-models",
 }
 
 SOFT = Policy("soft", Delay(fixed_s=1.0), hedge=Delay(fixed_s=2.0), max_sends=2)
@@ -228,7 +242,14 @@ class Observer:
         is_spare = slot >= self.code.n - self.code.spares
         assert not (is_spare and event is None), "spare slots stay behind at first"
         hedge_at = moments(self.policy).hedge_at
-        if is_spare and not attempt and hedge_at is not None and self.now >= hedge_at:
+        is_in_reserve = slot not in self.code.first_slots(sorted(self.wanted)) and not is_spare
+        if is_in_reserve and not attempt and self.policy.wait == "soft":
+            is_lost = isinstance(event, Lost)
+            assert is_lost or self.now >= self.soft_at, "others are asked when patience ends"
+            assert (
+                not is_lost or self.now >= self.soft_at or not self.has_all(self.came | self.out)
+            ), "others are asked for what is lost"
+        elif is_spare and not attempt and hedge_at is not None and self.now >= hedge_at:
             assert self.out or isinstance(event, Lost | Judged), (
                 "a spare slot takes a late one's place"
             )
@@ -311,6 +332,9 @@ class Observer:
                 wished = max(self.policy.recovery_threshold or 1, self.needed)
                 enough = len(self.came) >= max(wished, len(self.doubted) + 1)
                 assert not (had and enough and self.now >= self.soft_at), "patience ends"
+        if self.code.asks_own and self.policy.wait == "soft":
+            is_patient = self.now < self.soft_at
+            assert is_patient or all(self.sends), "when patience ends all are asked"
         for moment in (1.0, 2.0, IMPATIENT_AT):
             if self.now < moment < due:
                 assert not fork(gather).on(Tick(), moment), "no moment is slept through"
@@ -440,6 +464,18 @@ def test_every_history_of_a_wanted_subset_and_of_unexpected_replies(code: Toy) -
     assert explore(begin(code, SOFT, wanted), seen, with_stragglers=True) > 20
 
 
+@pytest.mark.parametrize("policy", ["soft", "soft-early-hedge", "soft-once", "first", "all"])
+@pytest.mark.parametrize("code", [MODELS, MORE_MODELS], ids=NAMES.get)
+def test_every_history_of_one_model_s_answer(code: Toy, policy: str) -> None:
+    """Its own slot is asked, and the others when it is late or lost."""
+    chosen = replace(POLICIES[policy], max_sends=min(2, POLICIES[policy].max_sends))
+    wanted = frozenset({1})
+    gather, seen = begin(code, chosen, wanted), observe(code, chosen, wanted)
+    assert explore(gather, seen, with_stragglers=True) > 10
+    at_once = begin(code, chosen, wanted).start(0.0)
+    assert len(at_once) == (1 if chosen.wait == "soft" else code.n)
+
+
 # Planted faults: which promise catches which mutation.
 
 
@@ -519,6 +555,33 @@ class CancelsResults(Gather):
         super()._replied(slot)
         if self._pending:
             self._commands.append(Cancel((slot,)))
+
+
+class AsksAllAtOnce(Gather):
+    def start(self, now: float) -> list[Command]:
+        self._gains = copy.copy(self._gains)
+        self._gains.first = lambda answers: -1  # type: ignore[method-assign]
+        return super().start(now)
+
+
+class NeverAsksOthers(Gather):
+    def on(self, event: Event, now: float) -> list[Command]:
+        self._reserve = 0
+        return super().on(event, now)
+
+
+@pytest.mark.parametrize(
+    ("machine", "promise"),
+    [
+        (AsksAllAtOnce, "others are asked when patience ends"),
+        (NeverAsksOthers, "when patience ends all are asked"),
+    ],
+)
+def test_asking_others_too_soon_or_never_is_caught(machine: type[Gather], promise: str) -> None:
+    wanted = frozenset({1})
+    gather, seen = begin(MODELS, SOFT, wanted, machine), observe(MODELS, SOFT, wanted)
+    with pytest.raises(AssertionError, match=promise):
+        explore(gather, seen)
 
 
 class Screened(Gather):

@@ -116,13 +116,19 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
                         ready.put_nowait(worker_pb2.FromWorker(result=result))
                     case "garbage":
                         broken = worker_pb2.Tensor(datatype="FP32", shape=[3], data=b"12")
-                        result = worker_pb2.Result(id=task.id, outputs=[broken])
+                        result = worker_pb2.Result(
+                            id=task.id, outputs=[broken], program=task.program
+                        )
                         ready.put_nowait(worker_pb2.FromWorker(result=result))
                     case "nan":
                         shape = (task.inputs[0].shape[0], 2)
                         nans = to_wire(np.full(shape, np.nan, np.float32))
-                        result = worker_pb2.Result(id=task.id, outputs=[nans])
+                        result = worker_pb2.Result(id=task.id, outputs=[nans], program=task.program)
                         ready.put_nowait(worker_pb2.FromWorker(result=result))
+                    case "mistaken":  # as if it had run another generation
+                        other = self._answered(task)
+                        other.result.program = "b" * 64
+                        ready.put_nowait(other)
                     case "forget":
                         self.programs = []
                         result = worker_pb2.Result(id=task.id, code=5, reason="no such program")
@@ -146,7 +152,7 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
 
     def _answered(self, task: worker_pb2.Task) -> worker_pb2.FromWorker:
         output = to_wire(self.function(from_wire(task.inputs[0])))
-        result = worker_pb2.Result(id=task.id, outputs=[output], compute_us=7)
+        result = worker_pb2.Result(id=task.id, outputs=[output], compute_us=7, program=task.program)
         return worker_pb2.FromWorker(result=result)
 
 
