@@ -99,7 +99,9 @@ class MasterCollector(Collector):
                 stages.add_metric([name, stage], took.cumulative(), took.total)
             batch_rows.add_metric([name], seen.batch_rows.cumulative(), seen.batch_rows.total)
             groups.add_metric([name], seen.batch_groups.cumulative(), seen.batch_groups.total)
-            residual.add_metric([name], seen.consistency.residual if seen.consistency.checked else nan)
+            residual.add_metric(
+                [name], seen.consistency.residual if seen.consistency.checked else nan
+            )
             checked.add_metric([name], seen.consistency.checked)
             suspicious.add_metric([name], seen.consistency.suspicious)
         sizes = (batch_rows, groups)
