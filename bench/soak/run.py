@@ -127,8 +127,14 @@ async def soak_on(
             counted, idle = await _counters(operator), await watch.now()
             began = monotonic()
 
+            told = 0
+
             def each_second() -> None:
+                nonlocal told
                 ledger.overdue(clock())
+                for violation in ledger.violations[told:]:
+                    tell(f"{clock():7.1f} s  {violation.kind}: {violation.what}")
+                told = len(ledger.violations)
                 update(clock(), _standing(ledger, chaos))
 
             watching = asyncio.create_task(watch.run(each_second))

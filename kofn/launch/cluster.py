@@ -92,14 +92,14 @@ class Cluster:
                 # Events tell of changes from the moment when the master hears of the watcher; one
                 # that came just before is seen by looking again.
                 changed = asyncio.ensure_future(anext(client.events()))
-                states = [worker.state for worker in (await client.status()).workers]
-                if states.count("up") == len(self.workers):
+                try:
+                    states = [worker.state for worker in (await client.status()).workers]
+                    if states.count("up") == len(self.workers):
+                        return
+                    await asyncio.wait({changed}, timeout=LOOK_AGAIN_S)
+                finally:
                     changed.cancel()
                     await asyncio.gather(changed, return_exceptions=True)
-                    return
-                await asyncio.wait({changed}, timeout=LOOK_AGAIN_S)
-                changed.cancel()
-                await asyncio.gather(changed, return_exceptions=True)
 
     async def wait(self) -> None:
         """Wait until the master ends, which it should not.

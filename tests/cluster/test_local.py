@@ -1,6 +1,7 @@
 """The launcher: workers come back where they were, nothing outlives it, failures say why."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -11,7 +12,8 @@ import psutil
 import pytest
 
 import kofn
-from kofn.launch import Cluster, LocalWorkers
+from kofn.launch import Cluster, LocalWorkers, StaticWorkers
+from support.cluster import cluster as in_process
 
 PATIENCE_S = 60.0
 
@@ -95,3 +97,24 @@ async def test_nothing_is_downloaded_or_kept(tmp_path: Path, digits_store: Any) 
         folder = cluster.folder
         assert (folder / "deployment.yaml").exists()
     assert not folder.exists()
+
+
+async def test_waiting_in_vain_for_workers_leaves_nothing_behind(
+    tmp_path: Path, digits_store: Any
+) -> None:
+    """The events that it listened to are let go: no task, and no exception that nobody takes."""
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        async with in_process(tmp_path, digits_store, [], 1) as live:
+            waiting = Cluster(StaticWorkers([live.workers[0].address, "127.0.0.1:1"]))
+            waiting.address = live.master.address
+            with pytest.raises(TimeoutError):
+                await waiting.all_up(0.3)
+            del waiting
+        gc.collect()
+        await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(None)
+    assert told == []
