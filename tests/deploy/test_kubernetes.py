@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from support.manifests import ROOT, VERSIONS, Object, problems, render, schema_problems, unlisted
+from support.manifest_checks import problems
+from support.manifests import ROOT, VERSIONS, Object, render, schema_problems, unlisted
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 LAYERS = ("base", "overlays/gpu")
@@ -126,7 +127,10 @@ FAULTS = {
     "container port": (put("StatefulSet", f"{ONE}/ports/0/containerPort", 9001), "listens on"),
     "flag's port": (put("StatefulSet", f"{ONE}/args", ["--port", "9001"]), "listens on"),
     "no port": (put("StatefulSet", f"{ONE}/args", ["--port", "many"]), "valid integer"),
-    "probe's port": (put("Deployment", f"{ONE}/livenessProbe/grpc/port", 8002), "asks port 8002"),
+    "probe's port": (
+        put("Deployment", f"{ONE}/livenessProbe/grpc/port", 8002), "liveness probe asks"),
+    "probe's service": (
+        put("Deployment", f"{ONE}/startupProbe/grpc/service", None), "startup probe asks"),
     "metrics": (
         put("Deployment", "spec/template/metadata/annotations/prometheus.io~port", "80"),
         "another port than that"),
@@ -138,6 +142,8 @@ FAULTS = {
     "its field": (config("timeout_ms", "timeout"), "timeout"),
     "its workers": (config("kofn-workers:", "kofn-worker:"), "the workers are at"),
     "its workers' port": (config(":9000", ":9001"), "the workers are at"),
+    "open control": (config("{port: 8003, host: 127.0.0.1}", "{}"), "can inject faults"),
+    "control for all": (config("127.0.0.1", "0.0.0.0"), "can inject faults"),
     "service name": (put("StatefulSet", "spec/serviceName", "kofn"), "no headless Service"),
     "not headless": (put("Service", "spec/clusterIP", None, "workers"), "no headless Service"),
     "budget": (put("PodDisruptionBudget", "spec/minAvailable", 4, "worker"), "not in 5..5"),
@@ -146,7 +152,7 @@ FAULTS = {
     "no spare master": (put("Deployment", "spec/replicas", 1), "not in 1..0"),
     "grace": (put("StatefulSet", f"{POD}/terminationGracePeriodSeconds", 10), "shorter than 15 s"),
     "drain": (put("StatefulSet", f"{ONE}/env/0/value", "60"), "shorter than 65 s"),
-    "master's drain": (config("deployments:", "server: {drain_s: 25}\ndeployments:"), "than 35 s"),
+    "master's drain": (config("server: {", "server: {drain_s: 25, "), "than 35 s"),
     "liveness": (put("StatefulSet", f"{ONE}/livenessProbe/periodSeconds", 2), "ends a drain"),
     "no preStop": (put("Deployment", f"{ONE}/lifecycle", None), "after SIGTERM"),
     "root": (put("StatefulSet", f"{POD}/securityContext/runAsNonRoot", False), "runAsNonRoot"),
