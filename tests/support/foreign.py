@@ -144,8 +144,34 @@ async def node_environment(name: str, *requirements: str) -> Path:
     return folder
 
 
+async def perf_analyzer() -> tuple[Path, tuple[Path, ...]]:
+    """NVIDIA's perf_analyzer and the folders of the libraries that it needs.
+
+    The last release whose wheel runs on this C library carries the binary beside tritonclient.
+    """
+    wheels = ("tritonclient==2.50.0", "nvidia-cuda-runtime-cu12==12.9.79")
+    async with _installing("perf-analyzer", *wheels, "libb64-0d") as (folder, is_missing):
+        if is_missing:
+            pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
+            platform = ("--only-binary=:all:", "--platform", "manylinux1_x86_64")
+            await run(*pip, *platform, "--dest", folder, wheels[0], limit_s=INSTALL_S)
+            await run(*pip, "--dest", folder, wheels[1], limit_s=INSTALL_S)
+            for wheel in folder.glob("*.whl"):
+                await run(sys.executable, "-m", "zipfile", "-e", wheel, folder)
+            await run("apt-get", "download", "libb64-0d", folder=folder)
+            for package in folder.glob("*.deb"):
+                await run("dpkg", "-x", package, folder)
+        binary = folder / "tritonclient-2.50.0.data" / "data" / "bin" / "perf_analyzer"
+        binary.chmod(0o755)
+    libraries = (folder / "nvidia" / "cuda_runtime" / "lib", folder / "usr/lib/x86_64-linux-gnu")
+    return binary, libraries
+
+
 async def run(
-    *command: str | Path, limit_s: float = RUN_S, environment: Mapping[str, str] | None = None
+    *command: str | Path,
+    limit_s: float = RUN_S,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> bytes:
     """What a command printed; it must end well and within `limit_s`."""
     process = await asyncio.create_subprocess_exec(
@@ -153,6 +179,7 @@ async def run(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | dict(environment or {}),
+        cwd=folder,
     )
     try:
         out, err = await asyncio.wait_for(process.communicate(), limit_s)
