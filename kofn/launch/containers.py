@@ -162,6 +162,9 @@ class DockerWorkers(Launcher):
             network=network.name,
             networking_config={network.name: fixed},
             device_requests=self._gpus(worker),
+            init=True,  # passes signals on: a worker that still starts ends at once
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
             restart_policy={"Name": "on-failure", "MaximumRetryCount": RESTARTS},
         )
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.conftest import start
 from typer.testing import CliRunner
 
 from kofn.cli import app
 from models.store import Store
+from support.commands import start
 
 runner = CliRunner()
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli.conftest import Up, start
 from cli.test_trained import digits_past_a_straggler
 from typer.testing import CliRunner
 
@@ -14,6 +13,7 @@ import kofn
 from kofn.cli import app
 from models import data
 from models.store import Store
+from support.commands import Up, start
 
 runner = CliRunner()
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.conftest import PATIENCE_S, Up, start
 from typer.testing import CliRunner
 
 from kofn.cli import app
 from kofn.cli.up import usual_k
 from models.store import Store
+from support.commands import PATIENCE_S, Up, start
 
 runner = CliRunner()
 

@@ -1,22 +1,20 @@
 """A cluster by `kofn up`, and what the other commands do with it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from cli.conftest import PATIENCE_S, WORKERS, Up, start
+from cli.conftest import WORKERS
 from PIL import Image
 from typer.testing import CliRunner
 
 from kofn.cli import app
 from models import data
+from support.commands import Up, kofn, start
 
 runner = CliRunner()
 
@@ -127,6 +125,29 @@ def test_a_taken_port_is_told(up: Up, digits_store: Any) -> None:
     assert "--port 0" in said
 
 
+def test_chaos_acts_on_processes(up: Up) -> None:
+    """Found by the master; what needs a container is refused."""
+    process = psutil.Process(up.ready["workers"][0]["pid"])
+    try:
+        assert "worker-0: pause" in kofn("chaos", "pause", "worker-0", *up.master)
+        assert process.status() == psutil.STATUS_STOPPED
+    finally:
+        kofn("chaos", "unpause", "worker-0", *up.master)
+    assert process.status() != psutil.STATUS_STOPPED
+    said = kofn("chaos", "disconnect", "worker-0", *up.master, status=1)
+    assert "needs workers in containers" in said
+
+
+def test_a_missing_engine_is_told(digits_store: Any) -> None:
+    """Before anything starts, with what to do."""
+    flags = ("--backend", "docker", "--port", "0", "--metrics-port", "0")
+    nowhere = {"DOCKER_HOST": "unix:///no/such/socket"}
+    store = ("--store", str(digits_store.root))
+    said = kofn("up", *flags, *store, status=1, environment=nowhere)
+    assert "No Docker engine answers: start it" in said
+    assert "DOCKER_HOST" in kofn("down", status=1, environment=nowhere)
+
+
 def test_nobody_there_is_told() -> None:
     """Soon, and by its address."""
     done = runner.invoke(app, ["status", "--master", "127.0.0.1:1", "--timeout-s", "1"])
@@ -154,6 +175,7 @@ def test_ctrl_c_ends_it_cleanly(digits_store: Any, tmp_path: Path) -> None:
         (("--model", "no-such-model"), "no-such-model"),
         (("--wait", "later"), "soft"),
         (("--faults", "{delay: {law: nope}}"), "delay"),
+        (("--backend", "static", "--targets", "nowhere"), "HOST:PORT"),
     ],
 )
 def test_wrong_flags_are_refused_before_anything_starts(
@@ -165,15 +187,18 @@ def test_wrong_flags_are_refused_before_anything_starts(
     assert words in str(done.exception)
 
 
-def kofn(*arguments: str, status: int = 0) -> str:
-    """Run a command as a process of its own; both of its outputs."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from kofn.cli import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--backend", "swarm"), "'local', 'docker', 'static', 'ray'"),
+        (("--backend", "static"), "goes with --backend static"),
+        (("--targets", "127.0.0.1:1"), "goes with --backend static"),
+        (("--image", "kofn:cuda"), "goes with --backend docker"),
+        (("--backend", "static", "--targets", "a:1", "--faults", "{}"), "kofn faults set"),
+    ],
+)
+def test_flags_of_another_backend_are_refused(flags: tuple[str, ...], words: str) -> None:
+    """As wrong arguments are."""
+    done = runner.invoke(app, ["up", *flags], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert words in done.output
