@@ -32,6 +32,7 @@ class Containers(Chaos):
         super().__init__()
         self.cluster = cluster
         self._engine = engine
+        self._limits: dict[str, int] = {}  # by container: its own limit, before ours; 0 is none
 
     async def workers(self) -> list[str]:
         """See `Chaos`; the names by which a master knows them."""
@@ -54,6 +55,11 @@ class Containers(Chaos):
         every = await self._all()
         for container in every:
             if worker in _names(container):
+                if kind == "limit-cpu":
+                    limit = container.attrs["HostConfig"]["NanoCpus"]
+                    self._limits.setdefault(container.id, limit)
+                if kind == "unlimit-cpu":
+                    cpus = self._limits.pop(container.id, 0) / NANO
                 await self._engine.call(_do, self._engine.client, container, kind, cpus)
                 return
         known = ", ".join(sorted(_own_name(container) for container in every)) or "none"
@@ -115,10 +121,9 @@ def _do(client: Any, container: Any, kind: str, cpus: float | None) -> None:
                 client.networks.get(name).disconnect(container, force=True)
         case "connect" if not container.attrs["NetworkSettings"]["Networks"]:
             _connect(client, container)
-        case "limit-cpu":
-            _limit(client, container, cpus)
-        case "unlimit-cpu":
-            _limit(client, container, client.info()["NCPU"])
+        case "limit-cpu" | "unlimit-cpu":
+            # A limit cannot be taken away; all CPUs of the machine are none.
+            _limit(client, container, cpus or client.info()["NCPU"])
 
 
 def _connect(client: Any, container: Any) -> None:
@@ -132,12 +137,12 @@ def _connect(client: Any, container: Any) -> None:
     network.connect(container, **options)
 
 
-def _limit(client: Any, container: Any, cpus: float | None) -> None:
+def _limit(client: Any, container: Any, cpus: float) -> None:
     # The SDK's own `update` sets a quota, which the engine refuses for a container that was made
     # with a number of CPUs, as Compose makes it where a limit is set.
     api = client.api
     told = api._post_json(
-        api._url("/containers/{0}/update", container.id), data={"NanoCpus": int((cpus or 0) * NANO)}
+        api._url("/containers/{0}/update", container.id), data={"NanoCpus": int(cpus * NANO)}
     )
     with contextlib.closing(told):
         api._raise_for_status(told)

@@ -9,6 +9,7 @@ import typer
 
 from kofn.cli.output import words
 from kofn.service import stop_event, write_ready
+from kofn.wire.errors import KofnError
 
 if TYPE_CHECKING:
     from kofn.launch import Cluster, Launcher
@@ -81,7 +82,9 @@ async def stay(cluster: "Cluster", ready_file: Path | None, until_eof: bool) -> 
     finally:
         stopping.cancel()
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        (outcome,) = await asyncio.gather(running, return_exceptions=True)
+    if isinstance(outcome, KofnError):
+        raise outcome  # it did not end well
 
 
 async def _run(cluster: "Cluster", ready_file: Path | None) -> None:
@@ -89,12 +92,15 @@ async def _run(cluster: "Cluster", ready_file: Path | None) -> None:
         await cluster.__aenter__()
     try:
         words.print(f"serving at {cluster.address}, metrics at {cluster.metrics_address}")
+        if label := cluster.launcher.cluster:
+            words.print(f"containers of the cluster {label}")
         words.print(f"logs in {cluster.folder}; Ctrl-C ends it")
         write_ready(
             ready_file,
             {
                 "address": cluster.address,
                 "metrics_address": cluster.metrics_address,
+                "cluster": cluster.launcher.cluster,
                 "master": {"address": cluster.address, "pid": cluster.master_pid},
                 "workers": [
                     {"name": worker.name, "address": worker.address, "pid": worker.pid}

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered
 from kofn.wire.errors import FailedPrecondition, KofnError, Unavailable
 
 PLACE_S = 120.0  # a node's first actor, and importing torch there
+CONNECT_S = 5.0
 PAUSE_S = 0.5  # before a worker is started again
 LOST = -1  # exit status of a worker that is gone with its actor or its node
 
@@ -72,6 +75,8 @@ class RayWorkers(Launcher):
     async def _start(self, folder: Path) -> None:
         self._addresses = (folder / "workers.txt").resolve()
         self._ray = await asyncio.to_thread(_connected)
+        # Ray has put its own handler of SIGTERM in place, which aborts the process.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self._write()
         try:
             async with asyncio.TaskGroup() as group:
@@ -172,10 +177,15 @@ def _connected() -> Any:
         raise FailedPrecondition(
             "The backend ray needs the package ray: pip install 'kofn[ray]'."
         ) from error
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = address.rpartition(":")
     try:
+        if colon:  # asked first: Ray itself would try for minutes
+            socket.create_connection((host, int(port)), CONNECT_S).close()
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise FailedPrecondition(
-            f"No Ray cluster answers at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}"
+            f"No Ray cluster answers at {address or 'this machine'}: {error}. Start one with `ray "
+            "start --head`, and name it by RAY_ADDRESS=HOST:PORT."
         ) from error
     return ray

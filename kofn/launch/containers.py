@@ -44,9 +44,6 @@ class DockerWorkers(Launcher):
         device: "cpu"; "cuda" gives worker i the GPU i, "cuda:1" gives all of them that one.
         flags: of `python -m worker`, for all of them.
         on_death: told of each worker that died.
-
-    Attributes:
-        cluster: a name that all its containers and its network carry as a label.
     """
 
     def __init__(

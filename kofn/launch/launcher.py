@@ -26,7 +26,10 @@ class Launcher(ABC):
 
     Attributes:
         workers: by number; their names stay, their addresses only where `targets` says so.
+        cluster: the name that its containers carry as a label; empty where there are none.
     """
+
+    cluster = ""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self.workers = list(workers)

@@ -37,11 +37,11 @@ async def test_addresses_are_enough_for_a_cluster_and_its_chaos(tmp_path: Path) 
         process = psutil.Process(local.workers[1].pid)
         async with watching(client) as seen:
             await chaos.act("worker-1", "pause")
-            assert process.status() == psutil.STATUS_STOPPED
             await seen("worker-down", "worker-1")
+            assert process.status() == psutil.STATUS_STOPPED
             assert await chaos.undo() == [("worker-1", "unpause")]
-            assert process.status() != psutil.STATUS_STOPPED
             await seen("worker-up", "worker-1")
+            assert process.status() != psutil.STATUS_STOPPED
         await cluster.all_up(PATIENCE_S)
         async with watching(client) as seen:
             await chaos.act("worker-1", "pause")

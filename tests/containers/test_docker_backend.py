@@ -40,7 +40,7 @@ def up(engine: Any, digits_store: Any, tmp_path_factory: pytest.TempPathFactory)
     """One cluster for the tests of this file; at its end the engine is as before."""
     folder = tmp_path_factory.mktemp("docker")
     running = start(digits_store.root, folder / "log", *FLAGS, "--folder", str(folder / "run"))
-    cluster = cluster_of(engine, running)
+    cluster = running.ready["cluster"]
     yield running
     assert running.end() == 0, (folder / "log").read_text()
     assert left(engine, cluster) == []
@@ -50,7 +50,7 @@ def up(engine: Any, digits_store: Any, tmp_path_factory: pytest.TempPathFactory)
 
 def test_it_serves_from_containers_of_its_own(engine: Any, up: Up) -> None:
     """Named, labelled, on one network; the master's address is as of any cluster."""
-    cluster = cluster_of(engine, up)
+    cluster = up.ready["cluster"]
     found = engine.containers.list(filters={"label": f"{CLUSTER}={cluster}"})
     assert sorted(c.labels["kofn.worker"] for c in found) == [f"worker-{i}" for i in range(WORKERS)]
     assert {tuple(c.attrs["NetworkSettings"]["Networks"]) for c in found} == {(cluster,)}
@@ -75,7 +75,7 @@ def test_a_harmed_worker_is_missed_and_returns(up: Up, harm: str, remedy: str) -
 
 def test_cpus_are_limited_and_given_back(engine: Any, up: Up) -> None:
     """As the engine tells it."""
-    container = engine.containers.get(f"{cluster_of(engine, up)}-worker-2")
+    container = engine.containers.get(f"{up.ready['cluster']}-worker-2")
     kofn("chaos", "limit-cpu", "worker-2", "--cpus", "0.25", *up.master)
     container.reload()
     assert container.attrs["HostConfig"]["NanoCpus"] == 250_000_000
@@ -97,7 +97,7 @@ def test_a_scenario_drives_faults_and_containers(engine: Any, up: Up, tmp_path: 
     steps = ("value_ms", "worker-0: pause", "worker-2: limit-cpu 0.5", "worker-2: unlimit-cpu")
     places = [said.index(step) for step in (*steps, "worker-0: unpause", "cleared")]
     assert places == sorted(places)
-    of_cluster = {"label": f"{CLUSTER}={cluster_of(engine, up)}"}
+    of_cluster = {"label": f"{CLUSTER}={up.ready['cluster']}"}
     assert {c.status for c in engine.containers.list(all=True, filters=of_cluster)} == {"running"}
     wait_for(up, "worker-0", is_up=True)
     with api.Client(up.ready["address"]) as client:
@@ -109,7 +109,7 @@ def test_unknown_names_are_told(engine: Any, up: Up) -> None:
     assert "it has: worker-0, worker-1" in kofn("chaos", "pause", "x", *up.master, status=1)
     told = kofn("chaos", "pause", "worker-0", "--cluster", "nope", status=1)
     assert "called 'nope'; there are: " in told
-    assert cluster_of(engine, up) in told
+    assert up.ready["cluster"] in told
     assert "cpus" in kofn("chaos", "limit-cpu", "worker-0", *up.master, status=1)
 
 
@@ -127,7 +127,7 @@ def test_nothing_stays_when_the_launcher_is_killed(
     running = start(
         digits_store.root, tmp_path / "log", *FLAGS[:2], "--workers", "1", "--code", "uncoded"
     )
-    cluster = cluster_of(engine, running)
+    cluster = running.ready["cluster"]
     running.process.kill()
     running.process.communicate(timeout=PATIENCE_S)
     until(lambda: left(engine, cluster) == [])
@@ -148,16 +148,6 @@ def test_down_removes_a_cluster(engine: Any) -> None:
     assert "nothing to remove" in kofn("down", "kofn-other")
     assert "kofn-forgotten-0" in kofn("down", "kofn-forgotten")
     assert left(engine, "kofn-forgotten") == []
-
-
-def cluster_of(engine: Any, up: Up) -> str:
-    """The name of the cluster that has this one's first worker."""
-    (name,) = [
-        container.labels[CLUSTER]
-        for container in engine.containers.list(all=True, filters={"label": CLUSTER})
-        if container.labels["kofn.address"] == up.ready["workers"][0]["address"]
-    ]
-    return str(name)
 
 
 def left(engine: Any, cluster: str) -> list[str]:
