@@ -14,6 +14,7 @@ from bench import records
 from bench.aicc import aicc
 from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.records import provenance
+from bench.recovery_command import recovery
 from bench.soak.command import soak
 from kofn.cli.output import print_table
 
@@ -229,7 +230,7 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, frontier, liars, soak):
+for command in (aicc, coding, frontier, liars, recovery, soak):
     app.command()(command)
 
 
