@@ -65,6 +65,22 @@ def throughput_table() -> str:
     return markdown(titles, rows) + "\n" + _made_by("throughput")
 
 
+def recovery_table() -> str:
+    """The newest record of `python -m bench recovery --save`."""
+    from bench.recovery import STEPS
+
+    (r,) = records.newest("recovery")
+    rows = [
+        (text, f"{r[step]['median']:.2f}", f"{r[step]['max']:.2f}") for step, text in STEPS.items()
+    ]
+    told = (
+        f"{r['workers']} workers, k = {r['k']}, {r['rounds']} rounds; of {r['requests']} requests "
+        f"meanwhile {r['failed']} failed, and the slowest took {r['slowest_ms']:.0f} ms.\n\n"
+    )
+    titles = ("from", "median, s", "largest, s")
+    return markdown(titles, rows) + "\n" + told + _made_by("recovery")
+
+
 def trained_table(dataset: str) -> str:
     """The newest records of `python -m bench tables learned-codes` for one data set."""
     found = [r for r in newest(records.read("learned-codes")) if r["dataset"] == dataset]

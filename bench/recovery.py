@@ -97,7 +97,7 @@ async def _round(client: kofn.AsyncClient, launcher: LocalWorkers, name: str) ->
     up_at = await asyncio.wait_for(back, WAIT_S)
     results_before = await _results(client, name)
     async with asyncio.timeout(WAIT_S):
-        while await _results(client, name) == results_before:
+        while await _results(client, name) == results_before:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.002)
     worked_at = time()
     listened_at = _last_ready(await launcher.logs(name))

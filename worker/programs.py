@@ -8,6 +8,7 @@ The event loop alone touches this object's state; reading, checking and loading 
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections import OrderedDict
@@ -81,6 +82,19 @@ class Programs:
         if self._trust is not None and is_signed(self._trust, name, signature):
             self._signed.add(name)
         self._check_signed(name)
+
+    async def warm_up(self) -> None:
+        """Load the program used last, so that a worker that comes back is at work at once.
+
+        Torch's loader comes with it, which takes seconds of CPU the first time in a process. Where
+        programs need a signature nothing is loaded before a master has vouched for it.
+        """
+        if self._trust is not None:
+            return
+        by_age = await asyncio.to_thread(lambda: sorted(self._archives(), key=_age))
+        for path in by_age[:1]:
+            with contextlib.suppress(NotFound):  # it was unsound and is discarded
+                await self.obtain(path.stem)
 
     def loaded(self, name: str) -> Program | None:
         """The program, where it is in memory."""

@@ -81,6 +81,7 @@ class WorkerServer:
         )
         try:
             await programs.survey()
+            await programs.warm_up()
             port = channels.listen(server, f"{config.host}:{config.port}", config.tls)
             self.address = f"{config.host}:{port}"
             self.dispatcher.set_faults(config.faults)

@@ -85,6 +85,12 @@ async def test_a_push_without_data_loads_what_is_held(
     assert (error.status.name, error.reason) == ("NOT_FOUND", "no-program")
 
 
+def unloaded(worker: WorkerServer) -> WorkerServer:
+    """The same, with its programs on disk only, as those are that it did not use last."""
+    worker._service._programs._loaded.clear()
+    return worker
+
+
 async def test_a_file_that_rotted_is_discarded(
     start: Any, dial: Any, connect: Any, doubled: Any, tmp_path: Path
 ) -> None:
@@ -96,7 +102,7 @@ async def test_a_file_that_rotted_is_discarded(
     assert not file.exists()
     await dial(worker)
     assert file.read_bytes() == doubled.data
-    again = await start(name="again")  # holds it on disk only
+    again = unloaded(await start(name="again"))
     file.write_bytes(doubled.data[:-100])
     reader = connect(again.address)
     assert list((await reader.open()).programs) == [doubled.name]
@@ -115,7 +121,7 @@ async def test_a_program_on_disk_is_loaded_for_its_task(
 ) -> None:
     """Tasks wait for it and are answered; one cancelled meanwhile is not."""
     await dial(await start())
-    reader = connect((await start(name="later")).address)
+    reader = connect(unloaded(await start(name="later")).address)
     await reader.open()
     await reader.send(*(reader.task(i) for i in (1, 2, 3)))
     await reader.cancel(2)
@@ -324,3 +330,15 @@ async def test_a_part_that_dies_is_loud(
         await worker.run()
     assert await master.ended() is grpc.StatusCode.INTERNAL
     assert await health(master) == NOT_SERVING
+
+
+async def test_a_worker_that_comes_back_has_its_program_loaded(
+    start: Any, dial: Any, doubled: Any
+) -> None:
+    """Before it serves: a master that connects again waits for no loading."""
+    first = await start(name="before")
+    await dial(first)
+    again = await start(name="after")  # the same folder
+    assert again._service._programs.loaded(doubled.name) is not None
+    greeting = await (await dial(again)).open()
+    assert list(greeting.programs) == [doubled.name]
