@@ -23,7 +23,7 @@ from master.latency import Latency
 
 CONNECT_S = 3.0  # longer than any pause before gRPC dials again
 GREETING_TIMEOUT_S = 5.0  # a peer that accepts a stream and says nothing is no worker
-RETRY_MIN_S, RETRY_MAX_S = 0.1, 1.0  # as gRPC's own: a returned worker is used within a second
+RETRY_MIN_S, RETRY_MAX_S = 0.1, 0.5  # as gRPC's own: a returned worker is used within a second
 PUSH_TIMEOUT_S = 60.0  # an archive of 64 MiB on a slow network
 PUSH_CHUNK_BYTES = 1 << 20  # under the 4 MiB at which protobuf's copies grow dear
 CALL_TIMEOUT_S = 5.0  # faults and other small calls
