@@ -60,7 +60,7 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
         FailedPrecondition: an archive is refused, or the code was trained for another base model.
         InvalidArgument: program, code and calibration do not fit each other.
     """
-    names = config.models or (str(config.program),)
+    names = tuple(config.models.values()) or (str(config.program),)
     found = [_archive(name, store) for name in names]
     models = [_loaded(name, archive) for name, (archive, _) in zip(names, found, strict=True)]
     _check_alike(names, models)
@@ -101,7 +101,7 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
         query=models[0].inputs[0],
         answer=models[0].outputs[0],
         classes=classes.pop() if len(classes) == 1 else (),
-        models=config.model_names,
+        models=tuple(config.models),
     )
 
 

@@ -176,7 +176,9 @@ class DeploymentConfig(Strict):
 
     name: Name
     program: str | None = None  # in the model store, or the path of an archive
-    models: tuple[str, ...] = ()  # in place of it, for a code over models: the same of each
+    # In place of it, for a code over models: the same of each, by what clients call it. A list
+    # takes the programs' own names; others stay when a program is replaced.
+    models: dict[Name, str] = {}
     code: CodeConfig = CodeConfig(name="uncoded", k=1)
     # Who runs the stem of a split model and mixes; see `master.encoding`.
     design: Literal["master", "worker"] = "master"
@@ -186,11 +188,20 @@ class DeploymentConfig(Strict):
     pad_scale: float = Field(1.0, gt=0, le=1e6)  # of a code's pads, in root mean squares of queries
     calibration: Calibration = Calibration()
 
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """By which clients ask for one of several models: of an archive, its file's name."""
-        paths = map(Path, self.models)
-        return tuple(path.stem if path.suffix == ".pt2" else str(path) for path in paths)
+    @field_validator("models", mode="before")
+    @classmethod
+    def _have_names(cls, given: Any) -> Any:
+        """A list names each model by itself, an archive by its file."""
+        if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+            return given
+        names = [Path(one).stem if one.endswith(".pt2") else one for one in given]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"models must have different names, not {', '.join(twice)} twice: give them some, "
+                f"as in models: {{first: {given[0]}, ...}}."
+            )
+        return dict(zip(names, given, strict=True))
 
     @model_validator(mode="after")
     def _models_fit_code(self) -> "DeploymentConfig":
@@ -204,12 +215,11 @@ class DeploymentConfig(Strict):
                 f"models must be {over if wanted else '0: the code is over queries'}, "
                 f"not {len(self.models)}."
             )
-        names = self.model_names
-        taken = sorted({name for name in names if names.count(name) > 1 or name in RESERVED})
+        taken = [name for name in self.models if name in RESERVED]
         if taken:
             raise ValueError(
-                f"models must have different names, none of them {', '.join(RESERVED)}, "
-                f"not {', '.join(taken)}."
+                f"models must not be named {', '.join(RESERVED)}, as other outputs are; "
+                f"given: {', '.join(taken)}."
             )
         return self
 

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from kofn.cli import chaos, codes, demo, faults, infer, merge, models, status, train, up
+from kofn.cli import chaos, codes, demo, deploy, faults, infer, merge, models, status, train, up
 from kofn.cli.output import words
 from kofn.settings import SettingsError
 from kofn.wire.errors import KofnError
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(up.up)
+app.command()(deploy.deploy)
 app.command()(status.status)
 app.command()(infer.infer)
 app.command()(merge.merge)

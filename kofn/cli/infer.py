@@ -1,6 +1,7 @@
 """`kofn infer`: submit images to a running cluster."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 import kofn
 from kofn.cli.connection import At, connecting
 from kofn.cli.output import Json, print_json, print_table, words
+from kofn.cli.over_models import names_in
 from kofn.wire.errors import InvalidArgument
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -28,6 +30,10 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
     ],
     model: Annotated[
         str | None, typer.Option(help="Deployment; default: the only one there is.")
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Of a deployment of several: A, or A,B, or mean; default: all."),
     ] = None,
     split: Annotated[str, typer.Option(help="Of a data set: train or test.")] = "test",
     count: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
@@ -63,24 +69,36 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
         parts, latencies = _ask(
             client, name, images, batch, concurrency,
             timeout_s=timeout_ms / 1e3, allow_partial=allow_partial, wait=wait, parameters=asked,
+            models=_asked(models),
         )  # fmt: skip
         classes = _classes(client, name)
     answers = kofn.Answers.joined(parts)
     if out is not None:
         np.save(out, answers.outputs)
-    summary = _summary(answers, truth, latencies)
     told = _class(classes) if truth.ndim == 1 else _numbers
-    listed = _listed(answers, told, names)
+    summary: dict[str, Any] = {}
+    listed: list[dict[str, Any]] = []
+    for one, of_one in _by_model(answers).items():
+        summary |= {f"{one}: {key}" if one else key: v for key, v in _right(of_one, truth).items()}
+        listed += _listed(of_one, told, [f"{image} to {one}" if one else image for image in names])
+    p50, p99 = (1e3 * float(np.quantile(latencies, q)) for q in (0.5, 0.99))
+    summary |= {"request p50 ms": round(p50, 1), "request p99 ms": round(p99, 1)}
     if as_json:
         print_json({"model": name, **summary, "answers": listed})
         return
-    if len(answers) <= MOST_LISTED:
+    if len(listed) <= MOST_LISTED:
         print_table(
             f"Answers of {name}",
             ("image", "class" if truth.ndim == 1 else "answer", "source", "expected error"),
             [tuple(row.values()) for row in listed],
         )
     print_table(f"{len(answers)} images to {name}", ("what", "value"), summary.items())
+
+
+def _asked(models: str | None) -> str | list[str] | None:
+    """One model, whose answers have no further axis, or several; None: all."""
+    names = names_in(models)
+    return (names[0] if len(names) == 1 else names) or None
 
 
 def _only_model(client: kofn.Client) -> str:
@@ -173,10 +191,27 @@ def _listed(answers: kofn.Answers, told: Told, names: list[str]) -> list[dict[st
     return rows
 
 
-def _summary(answers: kofn.Answers, truth: Any, latencies: list[float]) -> dict[str, Any]:
-    counts = {source.name.lower(): int((answers.source == source).sum()) for source in kofn.Source}
-    p50, p99 = (1e3 * float(np.quantile(latencies, q)) for q in (0.5, 0.99))
-    summary: dict[str, Any] = {**counts}
+def _by_model(answers: kofn.Answers) -> dict[str, kofn.Answers]:
+    """One model's answers each; of a deployment of one model they have no name."""
+    if not answers.models:
+        return {"": answers}
+    return {
+        name: replace(
+            answers,
+            outputs=answers.outputs[:, i],
+            source=answers.source[:, i],
+            expected_error=answers.expected_error[:, i],
+            models=(),
+        )
+        for i, name in enumerate(answers.models)
+    }
+
+
+def _right(answers: kofn.Answers, truth: Any) -> dict[str, Any]:
+    """Where one model's answers came from, and how right they are."""
+    summary: dict[str, Any] = {
+        source.name.lower(): int((answers.source == source).sum()) for source in kofn.Source
+    }
     decoded = answers.source == kofn.Source.DECODED
     if truth.ndim == 2:
         summary |= _errors(answers, truth, decoded)
@@ -185,7 +220,7 @@ def _summary(answers: kofn.Answers, truth: Any, latencies: list[float]) -> dict[
         summary["accuracy"] = round(float(right.mean()), 4)
         if decoded.any():
             summary["accuracy of decoded"] = round(float(right[decoded].mean()), 4)
-    return {**summary, "request p50 ms": round(p50, 1), "request p99 ms": round(p99, 1)}
+    return summary
 
 
 def _errors(answers: kofn.Answers, truth: Any, decoded: Any) -> dict[str, float]:

@@ -10,6 +10,7 @@ import typer
 
 from kofn.cli import launching
 from kofn.cli.output import Settings, StoreFolder, parameters
+from kofn.cli.over_models import COIN, coding_over, names_in
 from kofn.service import ReadyFile, UntilEof
 
 SPLIT = "split-lagrange"
@@ -42,10 +43,17 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     dataset: Annotated[
         str | None, typer.Option(help="Serve DATASET-lenet: digits and fashion-mnist are shipped.")
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Several models, A,B, for the codes coin and product; see `kofn merge`."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="What clients call it; default: the model's name.")
     ] = None,
-    code: Annotated[str, typer.Option(help="Code; see `kofn codes list`.")] = "parity",
+    code: Annotated[
+        str | None,
+        typer.Option(help="Code; see `kofn codes list`. [parity; with --models coin]"),
+    ] = None,
     k: Annotated[
         int | None,
         typer.Option(help="Answers a group; default: as the code was trained, else 2/3 of n."),
@@ -124,22 +132,35 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     else:
         if dataset is not None and model is not None:
             raise typer.BadParameter("goes without --model.", param_hint="--dataset")
-        model = model or (f"{dataset}-lenet" if dataset else "digits-mlp")
-        provide_model(model, store)
-        if (k, n, r) == (None, None, None) and checkpoint is None:
-            k, n = _trained_sizes(model, code, workers, store)
-        if r is not None and n is None and k is not None:
-            n = k + r
-        slots = workers if n is None else n
         given = parameters(settings) | ({} if degree is None else {"degree": degree})
-        if code == SPLIT and hedge is not None and "spares" not in given:
-            given["spares"], slots = slots, 2 * slots  # a fresh angle for every late one
-        if code == SPLIT and wait == "first" and (gain_limit, recovery_threshold) == (None, None):
-            gain_limit = USUAL_GAIN
-        if calibrated is None and code == SPLIT and _is_function(model):
-            calibrated = True  # its mixes are of unlike worth: one noise for all of them misleads
-        coding = _code(code, k, slots, given, calibrated, liars)
-        trained = checkpoint or _trained_code(model, coding, store)
+        several = names_in(models)
+        if several:
+            if (model, dataset) != (None, None):
+                raise typer.BadParameter("goes alone.", param_hint="--models")
+            coding = coding_over(
+                several, code or COIN, k, n, r, given, calibrated, checkpoint, store
+            )
+            served = {"name": "-".join(Path(one).name for one in several), "models": several}
+        else:
+            code = code or "parity"
+            model = model or (f"{dataset}-lenet" if dataset else "digits-mlp")
+            provide_model(model, store)
+            if (k, n, r) == (None, None, None) and checkpoint is None:
+                k, n = _trained_sizes(model, code, workers, store)
+            if r is not None and n is None and k is not None:
+                n = k + r
+            slots = workers if n is None else n
+            if code == SPLIT and hedge is not None and "spares" not in given:
+                given["spares"], slots = slots, 2 * slots  # a fresh angle for every late one
+            is_early = code == SPLIT and wait == "first"
+            if is_early and (gain_limit, recovery_threshold) == (None, None):
+                gain_limit = USUAL_GAIN
+            if calibrated is None and code == SPLIT and _is_function(model):
+                calibrated = True  # its mixes are of unlike worth: one noise for all misleads
+            coding = _code(code, k, slots, given, calibrated, liars)
+            trained = checkpoint or _trained_code(model, coding, store)
+            coding |= {} if trained is None else {"checkpoint": trained}
+            served = {"name": Path(model).stem, "program": model}
         policy = {
             "wait": wait,
             "soft_deadline": soft_deadline,
@@ -149,9 +170,9 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             "liars": liars,
         }
         deployment = {
-            "name": name or Path(model).stem,
-            "program": model,
-            "code": coding if trained is None else {**coding, "checkpoint": trained},
+            **served,
+            **({} if name is None else {"name": name}),
+            "code": coding,
             "design": design,
             "policy": {key: value for key, value in policy.items() if value is not None},
             "timeout_ms": timeout_ms,

@@ -119,7 +119,7 @@ def deployment(made: Merged, name: str = "both", **fields: object) -> dict[str, 
     code = {"name": "coin", "k": card.parameters["k"], "n": card.parameters["n"]}
     return {
         "name": name,
-        "models": [parent.name for parent in card.parents],
+        "models": {parent.name[0]: parent.name for parent in card.parents},
         "code": {**code, "checkpoint": made.checkpoint},
         "batching": {"max_delay_ms": 0},
         "timeout_ms": 20_000,
