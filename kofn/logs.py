@@ -5,6 +5,11 @@ import sys
 
 import structlog
 
+# What gRPC's server logs, with a traceback, where a caller's time was up or it hung up in the very
+# moment when its reply or error was sent. It says so only where it heard of that a moment too late.
+GRPC_SERVER = "grpc._cython.cygrpc"
+GONE = "ExecuteBatchError raised in core by servicer method"
+
 
 def configure_logs(level: str = "info") -> None:
     """Send every log line of this process to standard error.
@@ -32,3 +37,8 @@ def configure_logs(level: str = "info") -> None:
     )
     # Libraries that log by the standard module: warnings and worse only, in the same stream.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger(GRPC_SERVER).addFilter(_has_a_listener)
+
+
+def _has_a_listener(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(GONE)

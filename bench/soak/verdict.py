@@ -18,6 +18,7 @@ SETTLED_S = 300.0  # after the first five minutes
 GROWTH = 0.05  # memory grows by less than this share
 SHORT_SETTLED = 1 / 3  # of a shorter run; then allocators still fill their pools:
 SHORT_GROWTH_MIB = 16.0
+THERE_S = 5.0  # sampled so early, a process was there from the start
 WINDOW_S = 60.0  # medians over so long, at most a sixth of the run
 MORE_TASKS, MORE_FILES = (
     4,
@@ -103,14 +104,18 @@ def memory(
 ) -> tuple[list[Violation], dict[str, tuple[float, float]]]:
     """Processes that grew, and of each that lived long enough (MiB settled, MiB at the end).
 
-    A process that was started again within the run has its own time to settle.
+    A process that was started again within a long run has its own time to settle; in a short one
+    it is not judged.
     """
     is_long = seconds >= LONG_S
     settled_s = SETTLED_S if is_long else SHORT_SETTLED * seconds
     window_s = min(WINDOW_S, seconds / 6)
     found, levels = [], {}
     for name, samples in series.items():
-        from_s = samples[0].at_s + settled_s
+        born_s = samples[0].at_s
+        from_s = born_s + settled_s
+        if not is_long and born_s > THERE_S:
+            continue
         if from_s + 2 * window_s > seconds or samples[-1].at_s < seconds - window_s:
             continue
         first = [s.rss_mib for s in samples if from_s <= s.at_s < from_s + window_s]

@@ -267,6 +267,7 @@ def test_a_process_that_was_restarted_is_another() -> None:
     found, levels = verdict.memory(lives, 1800)
     assert levels.keys() == {"worker-3/2"}
     assert kinds(found) == ["memory"]
+    assert verdict.memory({"worker-3/2": grows(60, 5.0)[10:]}, 60) == ([], {})
     young = [Sample(s.at_s, 300.0 if s.at_s > 1000 else 200.0, 20) for s in whole[800:]]
     assert verdict.memory({"worker-5/4": young}, 1800)[0] == []
 
@@ -296,6 +297,8 @@ def test_an_exception_in_a_log_is_found(line: str) -> None:
     assert found.kind == "log"
     assert found.what.startswith("worker-3.log:2: ")
     assert list(suspicious("worker-3", calm)) == []
+    slow = '{"event": "program-not-taken", "level": "error"}'
+    assert list(suspicious("master", slow)) == []
 
 
 WORKERS = [f"worker-{i}" for i in range(9)]

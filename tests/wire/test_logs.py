@@ -1,0 +1,19 @@
+"""What the services log of the libraries below them."""
+
+import logging
+
+from kofn.logs import GRPC_SERVER, configure_logs
+
+
+def test_a_caller_that_is_gone_is_no_error_of_the_server() -> None:
+    """gRPC has a traceback for it; whatever else it says is kept."""
+    configure_logs()
+    logger = logging.getLogger(GRPC_SERVER)
+
+    def is_kept(message: str) -> bool:
+        record = logger.makeRecord(GRPC_SERVER, logging.ERROR, __file__, 1, message, (), None)
+        return bool(logger.filter(record))
+
+    method = "[/inference.GRPCInferenceService/ModelInfer]"
+    assert not is_kept(f"ExecuteBatchError raised in core by servicer method {method}")
+    assert is_kept(f"Unexpected [ValueError] raised by servicer method {method}")
