@@ -1,0 +1,38 @@
+"""The images, built once from a clean checkout, under names of their own."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from support.compose import Project, clean_checkout, docker, engine_missing, project
+
+WORKERS = 6
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This checkout as git would give it to somebody else."""
+    if missing := engine_missing():
+        pytest.skip(f"no container engine: {missing}")
+    return clean_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def images(checkout: Path) -> Iterator[Mapping[str, str]]:
+    """Variables that name the images, which are built; removed at the end, layers stay cached."""
+    tag = uuid.uuid4().hex[:8]
+    names = {"KOFN_IMAGE": f"kofn:{tag}", "KOFN_WORKER_IMAGE": f"kofn-worker:{tag}"}
+    Project(checkout, names).compose("build")
+    yield names
+    docker("image", "rm", *names.values())
+
+
+@pytest.fixture(scope="module")
+def cluster(checkout: Path, images: Mapping[str, str]) -> Iterator[Project]:
+    """A master and six workers, all healthy."""
+    with project(checkout, images) as made:
+        made.compose("up", "--detach", "--wait", "--wait-timeout", "300")
+        assert len(made.containers("worker")) == WORKERS
+        yield made
