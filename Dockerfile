@@ -1,5 +1,5 @@
 # One recipe, two images. The last stage, `kofn`, has everything: master, workers, command line.
-# `worker` is the same without what only the others import; `kofn` is built on top of it.
+# `worker` is the same without what only the others import; they share the layer of its packages.
 #
 #   docker build -t kofn .                              # kofn:latest
 #   docker build -t kofn-worker --target worker .       # kofn-worker:latest
@@ -43,31 +43,33 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --target /app /bui
  && cp /app/models/*.py /worker/models \
  && python -m compileall -q /worker
 
-FROM ${BASE} AS worker
-# The rights of a user without a password, home or shell; only the folder of programs is its own.
+# What both images begin with: a user without a password, home, shell or further rights, who owns
+# nothing but two folders; and a worker's packages.
+FROM ${BASE} AS runtime
 RUN groupadd --system --gid 10001 kofn \
  && useradd --system --uid 10001 --gid kofn --no-create-home --home-dir /var/lib/kofn --shell /usr/sbin/nologin kofn \
  && install -d -o kofn -g kofn /var/lib/kofn /var/lib/kofn/programs /var/lib/kofn/models
 COPY --from=packages /opt/kofn /opt/kofn
-COPY --from=source /worker /app
 # Services listen to the container's network; what is published of it is the launcher's choice.
 ENV PATH=/opt/kofn/bin:/app/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
+    KOFN_MASTER_HOST=0.0.0.0 \
     KOFN_WORKER_HOST=0.0.0.0 \
-    KOFN_WORKER_CACHE=/var/lib/kofn/programs
+    KOFN_WORKER_CACHE=/var/lib/kofn/programs \
+    KOFN_STORE=/var/lib/kofn/models
 WORKDIR /var/lib/kofn
+
+FROM runtime AS worker
+COPY --from=source /worker /app
 USER kofn
 EXPOSE 9000
 CMD ["python", "-m", "worker"]
 
-FROM worker AS kofn
-USER root
+FROM runtime AS kofn
 COPY requirements/rest.txt /tmp/rest.txt
 RUN pip --python /opt/kofn/bin/python install --no-cache-dir -r /tmp/rest.txt && rm /tmp/rest.txt
 COPY --from=source /app /app
-ENV KOFN_MASTER_HOST=0.0.0.0 \
-    KOFN_STORE=/var/lib/kofn/models
 USER kofn
-EXPOSE 8001 8002
+EXPOSE 8001 8002 9000
 CMD ["kofn", "--help"]
