@@ -13,6 +13,7 @@ from rich.progress import track
 from bench import records
 from bench.aicc import aicc
 from bench.code_commands import Json, Save, coding, frontier, liars
+from bench.fuzz.command import fuzz
 from bench.records import provenance
 from bench.recovery_command import recovery
 from bench.soak.command import soak
@@ -230,7 +231,7 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, frontier, liars, recovery, soak):
+for command in (aicc, coding, frontier, fuzz, liars, recovery, soak):
     app.command()(command)
 
 

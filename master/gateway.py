@@ -101,7 +101,7 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer a stream of requests, each as soon as it is ready; an error ends only its own."""
-        ready: asyncio.Queue[pb.ModelStreamInferResponse | None] = asyncio.Queue()
+        ready: asyncio.Queue[pb.ModelStreamInferResponse | KofnError | None] = asyncio.Queue()
         places = asyncio.Semaphore(STREAM_LIMIT)
         told = metadata_of(context)
 
@@ -120,20 +120,26 @@ class Gateway(inference_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             await ready.put(reply)
 
         async def read() -> None:
+            end: KofnError | None = None
             async with asyncio.TaskGroup() as answering:
-                async for request in requests:
-                    await places.acquire()
-                    answering.create_task(answer(request))
-            await ready.put(None)
+                try:
+                    async for request in requests:
+                        await places.acquire()
+                        answering.create_task(answer(request))
+                except KofnError as error:  # bytes that are no request: answered are those before
+                    end = error
+            await ready.put(end)
 
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(read())
             try:
-                while (reply := await ready.get()) is not None:
+                while isinstance(reply := await ready.get(), pb.ModelStreamInferResponse):
                     yield reply
                     places.release()  # here: replies that nobody reads hold further requests back
             finally:
                 reading.cancel()
+        if reply is not None:
+            raise reply
 
     def _deployment(self, name: str, version: str) -> Deployment:
         deployment = self._state.deployment(name)

@@ -14,7 +14,7 @@ from kofn.metrics import MetricsServer, serve_metrics
 from kofn.tracing import Tracing
 from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
 from kofn.wire.access import TokenInterceptor
-from kofn.wire.errors import ErrorInterceptor
+from kofn.wire.serving import ErrorInterceptor
 from kofn.wire.signing import signing_key
 from kofn.wire.tls import Tls
 from master.config import MasterConfig

@@ -12,7 +12,8 @@ from grpc_reflection.v1alpha import reflection
 
 from kofn.tracing import Tracing
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
-from kofn.wire.errors import ErrorInterceptor, Internal
+from kofn.wire.errors import Internal
+from kofn.wire.serving import ErrorInterceptor
 from kofn.wire.signing import trusted_key
 from worker.config import WorkerConfig
 from worker.dispatch import Dispatcher

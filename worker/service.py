@@ -105,24 +105,37 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         self, chunks: AsyncIterator[worker_pb2.ProgramChunk], context: "_Context"
     ) -> worker_pb2.PushProgramReply:
         """A program, checked and loaded before the call returns; without data, one held already."""
+        try:
+            name, archive = await self._received(chunks)
+        except KofnError:
+            # A status that reaches a caller in the midst of its writing is lost on grpc.aio.
+            unread = self._programs.max_bytes
+            async for chunk in chunks:
+                if (unread := unread - len(chunk.data)) < 0:
+                    break
+            raise
+        if archive:
+            await self._programs.take(name, archive)
+        else:
+            await self._programs.obtain(name)
+        return worker_pb2.PushProgramReply(program=name)
+
+    async def _received(self, chunks: AsyncIterator[worker_pb2.ProgramChunk]) -> tuple[str, bytes]:
+        """The program's name and archive; raises KofnError at the first chunk that is refused."""
         name, archive = "", bytearray()
         async for chunk in chunks:
             if not name:
                 name = chunk.program
                 self._programs.vouch(name, chunk.signature)
             if not name:
-                raise InvalidArgument("The first chunk must have the program's content hash.")
+                break
             if chunk.program not in ("", name):
                 raise InvalidArgument("All chunks must be of one program.")
             archive += chunk.data
             self._programs.check_size(len(archive))
         if not name:
             raise InvalidArgument("The first chunk must have the program's content hash.")
-        if archive:
-            await self._programs.take(name, bytes(archive))
-        else:
-            await self._programs.obtain(name)
-        return worker_pb2.PushProgramReply(program=name)
+        return name, bytes(archive)
 
     async def SetFaults(
         self, request: worker_pb2.SetFaultsRequest, context: "_Context"

@@ -58,7 +58,8 @@ def read_token(file: Path | None) -> str | None:
 
 
 class TokenInterceptor(_ServerInterceptor):
-    """Refuses calls of one service without its token; others pass. Within `ErrorInterceptor`.
+    """Refuses calls of one service without its token; others pass. Within
+    `serving.ErrorInterceptor`.
 
     Args:
         service: full name of the guarded service.

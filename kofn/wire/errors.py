@@ -1,21 +1,16 @@
 """The errors that travel: one small tree, each with its gRPC status and a machine-readable reason.
 
-Servers raise them and `ErrorInterceptor` puts them on the wire; clients get the same classes back
-by `from_rpc_error`. Who raises which is decided elsewhere.
+Servers raise them and `serving.ErrorInterceptor` puts them on the wire; clients get the same
+classes back by `from_rpc_error`. Who raises which is decided elsewhere.
 """
 
-import asyncio
-import inspect
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import grpc
 
 from kofn.wire.tls import hung_up, refused_handshake
 
 REASON_KEY = "kofn-reason"  # trailing metadata; published names of the protocol carry no reason
-LONGEST_MESSAGE_BYTES = 6000  # percent-encoded; gRPC refuses replies with over 8 KiB of metadata
 
 # Reasons that say: the request was not taken, so sending it again repeats nothing.
 DRAINING = "draining"  # the server is about to leave
@@ -27,8 +22,6 @@ CONNECTION_LOST = "connection-lost"  # the request may or may not have been take
 # How grpc 1.85 words a call that never had a connection; it has no other mark. A test watches it.
 NEVER_CONNECTED = "failed to connect to all addresses"
 TOO_LARGE = "larger than max"  # as it words a message over a limit, of either side
-
-log = logging.getLogger(__name__)
 
 
 class KofnError(Exception):
@@ -169,95 +162,6 @@ def from_rpc_error(error: grpc.RpcError) -> KofnError:
     return from_status(status or grpc.StatusCode.UNKNOWN, message or str(error), reason)
 
 
-if TYPE_CHECKING:  # generic in its stubs only
-    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
-else:
-    _ServerInterceptor = grpc.aio.ServerInterceptor
-
-
-class ErrorInterceptor(_ServerInterceptor):
-    """Turns what a method raises into a status: our errors as they say, others into INTERNAL.
-
-    A client never sees the text of an unexpected exception; the server's log has all of it.
-    Cancellation passes through. Serves the four kinds of method, written as coroutines or as
-    asynchronous generators; a method of another kind is left as it is.
-    """
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap the method's handler."""
-        handler = await continuation(handler_call_details)
-        if handler is None:  # unknown method: grpc says UNIMPLEMENTED
-            return None
-        method = str(handler_call_details.method)
-        for kind in ("unary_unary", "stream_unary", "unary_stream", "stream_stream"):
-            behaviour = getattr(handler, kind)
-            if behaviour is not None:
-                break
-        wrap = _wrap_stream if handler.response_streaming else _wrap_unary
-        wrapped = wrap(behaviour, method)
-        if wrapped is None:
-            return handler
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
-
-
-def _wrap_unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any] | None:
-    if not inspect.iscoroutinefunction(behaviour):
-        return None
-
-    async def answer(request: Any, context: Any) -> Any:
-        try:
-            return await behaviour(request, context)
-        except (Exception, asyncio.CancelledError) as error:
-            await _tell(error, context, method)
-            raise
-
-    return answer
-
-
-def _wrap_stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any] | None:
-    generates = inspect.isasyncgenfunction(behaviour)
-    if not generates and not inspect.iscoroutinefunction(behaviour):
-        return None
-
-    async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-        try:
-            if generates:
-                async for reply in behaviour(request, context):
-                    yield reply
-            else:  # writes by itself, with context.write
-                await behaviour(request, context)
-        except (Exception, asyncio.CancelledError) as error:
-            await _tell(error, context, method)
-            raise
-
-    return answer
-
-
-async def _tell(error: BaseException, context: Any, method: str) -> None:
-    """Abort the call as `error` says; returns when the error has to pass as it is."""
-    if isinstance(error, grpc.aio.AbortError):  # the method chose its status itself
-        return
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():  # the call was cancelled, or its time is up
-            return
-        # Something inside was cancelled and nobody minded: the client must not be left waiting.
-        log.error("%s ended by a cancellation from inside", method, exc_info=error)
-        told: KofnError = Internal("internal error; the server's log has the details")
-    elif isinstance(error, KofnError):
-        told = error
-    else:
-        log.error("%s failed unexpectedly", method, exc_info=error)
-        told = Internal("internal error; the server's log has the details")
-    trailing = (*(context.trailing_metadata() or ()), (REASON_KEY, told.reason))
-    await context.abort(told.status, _fitting(told.message), trailing)
-
-
 def _transport(message: str) -> tuple[str, str]:
     """Reason and words of a failure below the service."""
     if not message.startswith(NEVER_CONNECTED):
@@ -272,16 +176,3 @@ def _rebuild(
     kind: type[KofnError], message: str, reason: str, status: grpc.StatusCode
 ) -> KofnError:
     return kind(message, reason, status=status)
-
-
-def _fitting(message: str) -> str:
-    """A message, cut where it would be too long once percent-encoded."""
-    left = LONGEST_MESSAGE_BYTES
-    if len(message) * 12 <= left:  # four bytes of UTF-8, three letters each
-        return message
-    for index, letter in enumerate(message):
-        is_plain = " " <= letter <= "~" and letter != "%"
-        left -= 1 if is_plain else 3 * len(letter.encode(errors="replace"))
-        if left < 0:
-            return message[:index] + " ..."
-    return message

@@ -17,7 +17,8 @@ from kofn.wire import (
     inference_pb2_grpc,
 )
 from kofn.wire import inference_pb2 as pb
-from kofn.wire.errors import ErrorInterceptor, KofnError, NotFound
+from kofn.wire.errors import KofnError, NotFound
+from kofn.wire.serving import ErrorInterceptor
 from kofn.wire.tensors import input_array, output_tensor
 from support.until import until
 

@@ -15,7 +15,6 @@ from kofn.wire.errors import (
     NOT_CONNECTED,
     Cancelled,
     DeadlineExceeded,
-    ErrorInterceptor,
     FailedPrecondition,
     Internal,
     InvalidArgument,
@@ -29,6 +28,7 @@ from kofn.wire.errors import (
     from_rpc_error,
     from_status,
 )
+from kofn.wire.serving import ErrorInterceptor
 from support.until import until
 
 CLASSES = [
@@ -153,11 +153,11 @@ async def test_an_unexpected_error_tells_the_log_and_not_the_client(
     raising: Raising, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     raising.act = raises(ZeroDivisionError("secret"))
-    with caplog.at_level(logging.ERROR, "kofn.wire.errors"):
+    with caplog.at_level(logging.ERROR, "kofn.wire.serving"):
         error = await failure(raising, kind)
     assert type(error) is Internal
     assert "secret" not in str(error)
-    [record] = [record for record in caplog.records if record.name == "kofn.wire.errors"]
+    [record] = [record for record in caplog.records if record.name == "kofn.wire.serving"]
     assert record.getMessage() == f"/{SERVICE}/{kind} failed unexpectedly"
     assert record.exc_info is not None
     assert "secret" in str(record.exc_info[1])

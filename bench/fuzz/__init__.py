@@ -1,0 +1,1 @@
+"""Fuzzing: requests that no client would send, and whether the services shrug them off."""
