@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 SLOW_SHARE = 0.5  # of the time that a client allows: what takes longer may soon be late
+QUEUES_KEPT = 16  # those that are empty go when there are more
 MOST_TOLD = 16  # batches of a request in one log line
 
 Queue = tuple[Policy, frozenset[int]]  # how to wait, and for which models
@@ -214,6 +215,8 @@ class Deployment:
         queue = (policy, frozenset(request.wishes.models or ()))
         batcher = self._batchers.get(queue)
         if batcher is None:
+            if len(self._batchers) >= QUEUES_KEPT:  # else each gain limit of a client leaves one
+                self._batchers = {q: b for q, b in self._batchers.items() if b.queued_rows}
             batcher = self._batchers[queue] = Batcher(self.binding.code.q, batching.limits())
         rows = len(request.rows)
         if self.queued_rows + rows > batching.queue_rows:

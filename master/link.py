@@ -298,12 +298,12 @@ class Link:
         elif reason not in (LEAVING, self._unreachable):  # told once for many tries alike
             log.warning("worker-unreachable", address=self.address, reason=reason)
         self._unreachable = reason
-        lost, self._in_flight = self._in_flight, {}
         self._outgoing.clear()
-        self._cancelled.clear()
-        self.losses += len(lost)
-        for then, _ in lost.values():
+        while self._in_flight:  # one by one: hearing of a loss, a batch may cancel others of these
+            then, _ = self._in_flight.pop(next(iter(self._in_flight)))
+            self.losses += 1
             then(None)
+        self._cancelled.clear()
 
 
 async def _answered(call: Awaitable[T]) -> T:

@@ -23,6 +23,7 @@ from models.programs import TORCH_DTYPES, Program
 from worker.faults import Injector
 
 Array = npt.NDArray[Any]
+LAST_KEPT = 64  # programs whose last results are kept
 MOST_TOLD = 16  # tasks in one log line
 LONGEST_WAIT_S = 86_400.0  # of one wait, which heavy tails of delay laws can exceed
 
@@ -145,10 +146,16 @@ class Runner:
                 continue
             if result:
                 before = self._last.get(job.program.hash, [])
-                self._last[job.program.hash] = [array[-1:].copy() for array in result]
+                self._remember(job.program.hash, [array[-1:].copy() for array in result])
                 result = injector.corrupt(job.seed, result, before)
             outcomes.append(Outcome(result, job.program.hash, service_s=service_s))
         return outcomes
+
+    def _remember(self, program: str, result: list[Array]) -> None:
+        self._last.pop(program, None)
+        self._last[program] = result
+        if len(self._last) > LAST_KEPT:
+            del self._last[next(iter(self._last))]  # of the program that ran longest ago
 
     def _wait(self, jobs: Sequence[Job], injector: Injector, start_s: float) -> None:
         """Spend the delays of a batch."""

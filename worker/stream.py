@@ -29,6 +29,7 @@ from worker.dispatch import Dispatcher
 from worker.programs import Programs, unknown
 from worker.runner import Job, Outcome, check_inputs
 
+LOADING_LIMIT = 1024  # tasks that wait for their program to be read from disk
 OUTGOING_LIMIT = 8192  # unwritten results; a master that far behind is not reading any more
 MOST_US = 2**32 - 1  # of a field of a result: 71 minutes
 
@@ -137,6 +138,9 @@ class Stream:
             self._submit(task, program, arrived_s)
         elif not self._programs.holds(task.program):
             self._end(task.id, Outcome(error=unknown(task.program)))
+        elif len(self._loading) >= LOADING_LIMIT:
+            full = ResourceExhausted("Too many tasks wait for their program.", "queue-full")
+            self._end(task.id, Outcome(error=full))
         else:
             loading = asyncio.create_task(self._load(task, arrived_s), name="load")
             self._loading[task.id] = loading
