@@ -125,6 +125,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     """
     reached = [target for target in (targets or "").split(",") if target]
     launching.check(backend, reached, image, faults)
+    is_usual = workers is None and not reached
     if workers is None:
         workers = len(reached) or 6
     if config is not None:
@@ -140,6 +141,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             coding = coding_over(
                 several, code or COIN, k, n, r, given, calibrated, checkpoint, store
             )
+            workers = max(workers, coding["n"]) if is_usual else workers
             served = {"name": "-".join(Path(one).name for one in several), "models": several}
         else:
             code = code or "parity"

@@ -321,3 +321,52 @@ def test_merged_models_are_needed(tmp_path: Path) -> None:
     plain = {**deployment(made), "code": {"name": "coin", "k": 2, "n": 3}}
     with pytest.raises(InvalidArgument, match=r"must name a trained code.* A\+B.coin-r1"):
         bind(DeploymentConfig.model_validate(plain), store)
+
+
+def product(made: Merged, **fields: Any) -> dict[str, Any]:
+    """Three rows, A, B and their average, times two queries and their parity."""
+    code = {"name": "product", "k": 4, "n": 9, "models": 2, "checkpoint": made.checkpoint}
+    return {"code": code, **fields}
+
+
+async def test_a_lost_model_and_a_lost_worker_s_slots_are_recovered_together(two: Merged) -> None:
+    """Five queries in three groups; model A is held, and one further worker is silent."""
+    rows = queries(5)
+    truth = two.answers(rows).numpy()
+    async with live(two, workers=9, **product(two, policy=SOON)) as now:
+        now.act("model-0", "hold")
+        now.workers[4].script = lambda number: "hold"
+        told = await now.client.infer("both", rows.numpy())
+        np.testing.assert_allclose(told.outputs, truth, atol=1e-3)
+        assert (told.source[:, 0] == Source.DECODED).all()
+
+
+async def test_one_model_of_a_product_is_asked_in_its_row_only(two: Merged) -> None:
+    """Protected there by the parity of its queries: one worker is silent."""
+    rows = queries(4)
+    truth = two.answers(rows).numpy()
+    async with live(two, workers=9, **product(two, policy=PATIENT)) as now:
+        told = await now.client.infer("both", rows.numpy(), models="B", wait="soft")
+        np.testing.assert_allclose(told.outputs, truth[:, 1], atol=1e-4)
+        assert set(now.asked) == {now.program("model-1")}
+        assert len(now.asked) <= 6, "three slots a batch, and two batches at most"
+        mean = await now.client.infer("both", rows.numpy(), models="mean", wait="all")
+        np.testing.assert_allclose(mean.outputs, truth.mean(1), atol=1e-4)
+
+
+async def test_a_padded_group_of_a_product_is_answered(two: Merged) -> None:
+    """One query where two make a group."""
+    async with live(two, workers=9, **product(two, policy=SOON)) as now:
+        now.act("model-1", "hold")
+        told = await now.client.infer("both", queries(1).numpy())
+        np.testing.assert_allclose(told.outputs, two.answers(queries(1)), atol=1e-3)
+
+
+def test_a_product_has_the_merged_models_rows(two: Merged) -> None:
+    config = deployment(two, **product(two))
+    bound = bind(DeploymentConfig.model_validate(config), two.store)
+    assert bound.code.roles[::3] == ("model-0", "model-1", "coded-0")
+    assert len(bound.archives) == 3
+    wrong = deployment(two, code={**config["code"], "weights": [[0.9, 0.1]]})  # type: ignore[dict-item]
+    with pytest.raises(InvalidArgument, match=r"code.weights must be \[\[0.5, 0.5\]\]"):
+        bind(DeploymentConfig.model_validate(wrong), two.store)
