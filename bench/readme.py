@@ -111,13 +111,15 @@ def liars_table() -> str:
 
 
 def soak_report() -> str:
-    """The newest record of `python -m bench soak --record bench/results/soak.jsonl`."""
-    runs = list(records.read("soak"))
-    if not runs:
-        return "Not measured yet.\n"
-    last = runs[-1]
-    said = "".join(f"- {line}\n" for line in report.words(last))
-    return markdown(report.TITLES, report.cells(last)) + "\n" + said + generated_by([last])
+    """Of each backend the newest record of `... soak --record bench/results/soak.jsonl`."""
+    newest = {run["backend"]: run for run in records.read("soak")}
+    parts = []
+    for backend, last in newest.items():
+        title = f"Workers: {backend}, {last['workers']}; {last['seconds']:g} s of load.\n\n"
+        said = "".join(f"- {line}\n" for line in report.words(last))
+        table = markdown(report.TITLES, report.cells(last))
+        parts.append(title + table + "\n" + said + generated_by([last]))
+    return "\n".join(parts) or "Not measured yet.\n"
 
 
 def frontier_table() -> str:

@@ -14,7 +14,7 @@ from bench.soak.systems import MOST_SLOTS
 CLEAR_TRIES, CLEAR_PAUSE_S = 10, 1.0
 ASK_S = 5.0
 SERVING = ("up", "on probation")
-BACK_S = 60.0  # after the last trouble
+BACK_S = 180.0  # after the last trouble; a new process imports torch and loads all programs
 CPUS = 0.05  # of a worker that is starved
 
 

@@ -57,7 +57,7 @@ def words(found: Mapping[str, Any]) -> list[str]:
     latency = np.array([(p50, p99) for _, p50, p99, _ in found["latency"]] or [(np.nan, np.nan)])
     grown = {name: after / before - 1 for name, (before, after) in found["levels"].items()}
     lines = [
-        ", ".join(f"{count} {kind}" for kind, count in sorted(found["happened"].items())),
+        "; ".join(f"{kind} {count}" for kind, count in sorted(found["happened"].items())),
         f"p50 {np.nanmedian(latency[:, 0]):.0f} ms, worst p99 {np.nanmax(latency[:, 1]):.0f} ms "
         f"of a sixtieth of the run",
     ]

@@ -1,5 +1,6 @@
 """The soak's bookkeeping: every kind of thing that must not be is found in a made-up history."""
 
+import logging
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ from bench.soak.chaos import Chaos, Event
 from bench.soak.ledger import MARGIN_S, Ledger, Tally, Violation
 from bench.soak.logs import suspicious
 from bench.soak.plan import Ask, Trouble
-from bench.soak.run import Settings, Soaked
+from bench.soak.run import Ears, Settings, Soaked
 from bench.soak.systems import MOST_SLOTS, SYSTEMS, System, Truth
 from bench.soak.verdict import Sample
 from kofn.wire.source import Source
@@ -299,6 +300,17 @@ def test_an_exception_in_a_log_is_found(line: str) -> None:
     assert list(suspicious("worker-3", calm)) == []
     slow = '{"event": "program-not-taken", "level": "error"}'
     assert list(suspicious("master", slow)) == []
+
+
+def test_what_the_clients_log_is_heard() -> None:
+    """As asyncio does with an exception that nobody took; warnings are none."""
+    ears, logger = Ears(), logging.getLogger("soaked")
+    logger.addHandler(ears)
+    logger.warning("hm")
+    logger.error("Task exception was never retrieved", exc_info=ValueError("x"))
+    (found,) = ears.heard
+    assert found.kind == "log"
+    assert "never retrieved: ValueError('x')" in found.what
 
 
 WORKERS = [f"worker-{i}" for i in range(9)]
