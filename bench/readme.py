@@ -111,14 +111,14 @@ def liars_table() -> str:
 
 
 def soak_report() -> str:
-    """Of each backend the newest record of `... soak --record bench/results/soak.jsonl`."""
-    newest = {run["backend"]: run for run in records.read("soak")}
+    """Every record of `python -m bench soak --record bench/results/soak.jsonl`."""
     parts = []
-    for backend, last in newest.items():
-        title = f"Workers: {backend}, {last['workers']}; {last['seconds']:g} s of load.\n\n"
-        said = "".join(f"- {line}\n" for line in report.words(last))
-        table = markdown(report.TITLES, report.cells(last))
-        parts.append(title + table + "\n" + said + generated_by([last]))
+    for run in records.read("soak"):
+        home = "processes" if run["backend"] == "local" else "containers"
+        title = f"{run['seconds'] / 60:g} minutes, {run['workers']} workers in {home}:\n\n"
+        said = "".join(f"- {line}\n" for line in report.words(run))
+        table = markdown(report.TITLES, report.cells(run))
+        parts.append(title + table + "\n" + said + generated_by([run]))
     return "\n".join(parts) or "Not measured yet.\n"
 
 
