@@ -28,7 +28,7 @@ def _group() -> None:
 
 
 @app.command()
-def overhead(
+def overhead(  # noqa: PLR0913 - each flag is an argument to typer
     slots: Annotated[str, typer.Option(help="Numbers of slots n, comma-separated.")] = "4,8,16,32",
     codes: Annotated[str, typer.Option(help="Codes, comma-separated.")] = "parity,berrut",
     images: Annotated[
@@ -37,6 +37,7 @@ def overhead(
     groups: Annotated[int, typer.Option(min=1, help="Images in a slot.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each variant.")] = 15,
     batches: Annotated[int, typer.Option(min=1, help="Batches in a turn.")] = 40,
+    trace: Annotated[bool, typer.Option("--trace", help="Also with traces, on the side.")] = False,
     save: Save = False,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +52,7 @@ def overhead(
     tune_malloc()
     torch.set_num_threads(1)
     settings = [
-        Setting(code, int(n), image, groups, rounds, batches)
+        Setting(code, int(n), image, groups, rounds, batches, trace)
         for image in images.split(",")
         for code in codes.split(",")
         for n in slots.split(",")
@@ -64,6 +65,11 @@ def overhead(
             {**record(runner.run(measure(setting))), "run": run, "command": command}
             for setting in track(settings, "measuring", console=console)
         ]
+    for row in rows if trace else ():
+        console.print(
+            f"{row['code']}, n = {row['n']}: CPU x {row['cpu_ratio_traced']:.2f} with all requests "
+            f"traced, x {row['cpu_ratio_unsampled']:.2f} with tracing on and none sampled"
+        )
     if save:
         console.print(f"appended to {records.append('overhead', rows)}")
     if as_json:

@@ -22,6 +22,7 @@ import torch
 import codes
 from bench.echo import HEADER, PROGRAM
 from bench.records import provenance
+from bench.spans import tracer_to_nowhere
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.tensors import to_wire
 from master.binding import Binding
@@ -29,7 +30,7 @@ from master.config import DeploymentConfig
 from master.deployment import Deployment
 from master.encoding import Encoder
 from master.pool import Pool
-from master.query import Wishes
+from master.query import Caller, Wishes
 from models.programs import TensorSpec
 
 IMAGES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
@@ -66,6 +67,8 @@ class Overhead:
     time_ratio_sockets: float
     cpu_ratio_grpc: float
     cpu_ratio_sockets: float
+    cpu_ratio_traced: float | None = None  # with every batch traced, to without tracing
+    cpu_ratio_unsampled: float | None = None  # with tracing on and nothing sampled, likewise
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Setting:
         image: a key of IMAGES, the shape of a query.
         groups: coding groups in a batch, the images in a slot.
         rounds: turns of each variant; `batches` in each.
+        is_traced: two variants more, with tracing on.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Setting:
     groups: int
     rounds: int
     batches: int
+    is_traced: bool = False
 
 
 async def measure(setting: Setting) -> Overhead:
@@ -111,6 +116,10 @@ async def measure(setting: Setting) -> Overhead:
                 _sockets(shards, [host["socket"] for host in hosts])
             ),
         }
+        if setting.is_traced:
+            for name, share in (("traced", 1.0), ("unsampled", 0.0)):
+                with_spans = _coded(code, shape, rows, workers, share)
+                variants[name] = await stack.enter_async_context(with_spans)
         for batch in variants.values():  # the first ones open connections and fill caches
             for _ in range(20):
                 await asyncio.wait_for(batch(), BATCH_S)
@@ -120,12 +129,12 @@ async def measure(setting: Setting) -> Overhead:
                 seen[name].append(await _cost(batch, setting.batches))
     coding_us = _coding_us(code, rows, shape, groups)
     costs = {
-        name: Cost(median(c.wall_us for c in all_), median(c.cpu_us for c in all_))
-        for name, all_ in seen.items()
+        name: Cost(median(c.wall_us for c in seen[name]), median(c.cpu_us for c in seen[name]))
+        for name in ("coded", "bare_grpc", "raw_sockets")
     }
 
-    def ratio(floor: str, field: str) -> float:
-        pairs = zip(seen["coded"], seen[floor], strict=True)
+    def ratio(floor: str, field: str, of: str = "coded") -> float:
+        pairs = zip(seen[of], seen[floor], strict=True)
         return float(median(getattr(a, field) / getattr(b, field) for a, b in pairs))
 
     return Overhead(
@@ -140,6 +149,8 @@ async def measure(setting: Setting) -> Overhead:
         time_ratio_sockets=ratio("raw_sockets", "wall_us"),
         cpu_ratio_grpc=ratio("bare_grpc", "cpu_us"),
         cpu_ratio_sockets=ratio("raw_sockets", "cpu_us"),
+        cpu_ratio_traced=ratio("coded", "cpu_us", "traced") if setting.is_traced else None,
+        cpu_ratio_unsampled=ratio("coded", "cpu_us", "unsampled") if setting.is_traced else None,
     )
 
 
@@ -193,9 +204,18 @@ async def _host(count: int, first: int, groups: int) -> AsyncIterator[dict[str, 
 
 @contextlib.asynccontextmanager
 async def _coded(
-    code: codes.Code, shape: tuple[int, ...], rows: np.ndarray, workers: list[str]
+    code: codes.Code,
+    shape: tuple[int, ...],
+    rows: np.ndarray,
+    workers: list[str],
+    sampled: float | None = None,
 ) -> AsyncIterator[Batch]:
-    """The master's own way, from rows to answers, below the client's protocol."""
+    """The master's own way, from rows to answers, below the client's protocol.
+
+    Args:
+        sampled: share of requests that are traced; None is tracing off.
+    """
+    tracer = None if sampled is None else tracer_to_nowhere(sampled)
     groups = len(rows) // code.k
     config = DeploymentConfig.model_validate(
         {
@@ -223,11 +243,14 @@ async def _coded(
             raise TimeoutError(
                 f"only {pool.workers_up} of {len(workers)} echo workers were reached"
             )
-        deployment = Deployment(config, binding, pool)
+        deployment = Deployment(config, binding, pool, tracer)
 
         async def batch() -> None:
             wishes = Wishes(deadline=monotonic() + BATCH_S)
-            await deployment.infer(rows, wishes, deployment.policy)
+            span = None if tracer is None else tracer.start_span("request")
+            await deployment.infer(rows, wishes, deployment.policy, Caller("", span))
+            if span is not None:
+                span.end()
 
         yield batch
     finally:

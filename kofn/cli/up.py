@@ -11,7 +11,7 @@ import typer
 from kofn.cli import launching
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
-from kofn.service import ReadyFile, UntilEof
+from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
 SPLIT = "split-lagrange"
 USUAL_GAIN = 2.0  # of a split network's answers that are taken early: beyond it they are poor
@@ -115,6 +115,8 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     store: StoreFolder = None,
     folder: Annotated[Path | None, typer.Option(help="For logs; default: a temporary one.")] = None,
+    log_level: LogLevel = "info",
+    trace: Trace = False,
     ready_file: ReadyFile = None,
     until_eof: UntilEof = False,
 ) -> None:
@@ -187,15 +189,18 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
 
     from kofn.launch import Cluster
 
+    watched = ("--log-level", log_level, *(("--trace",) if trace else ()))
     chosen = launching.launcher(
         backend,
         workers,
         targets=reached,
         image=image,
         device=device,
-        flags=("--faults", faults) if faults else (),
+        flags=(*watched, *(("--faults", faults) if faults else ())),
     )
-    cluster = Cluster(chosen, deployments, server=server, store=store, folder=folder)
+    cluster = Cluster(
+        chosen, deployments, server=server, store=store, folder=folder, master_flags=watched
+    )
     asyncio.run(launching.stay(cluster, ready_file, until_eof))
 
 

@@ -32,6 +32,7 @@ class Cluster:
         server: `server` of a deployment file; by default free ports of the loopback.
         store: model store; None is the user's own.
         folder: for logs, programs and the deployment file; None is a temporary one.
+        master_flags: of `python -m master`.
 
     Raises (on entry):
         KofnError: a worker or the master did not start; with the end of its log.
@@ -45,6 +46,7 @@ class Cluster:
         server: Mapping[str, Any] | None = None,
         store: Path | None = None,
         folder: Path | None = None,
+        master_flags: Sequence[str] = (),
     ) -> None:
         self.launcher = launcher
         self.address = ""  # of the master, once it serves
@@ -53,6 +55,7 @@ class Cluster:
         self._deployments = [dict(item) for item in deployments]
         self._server = {"port": 0, "metrics_port": 0, "drain_s": MASTER_DRAIN_S, **(server or {})}
         self._store = store
+        self._master_flags = tuple(master_flags)
         self._stack = AsyncExitStack()
         self._master: ServiceProcess
 
@@ -126,7 +129,9 @@ class Cluster:
         await asyncio.to_thread(file.write_text, yaml.safe_dump(settings, sort_keys=False))
         store = () if self._store is None else ("--store", str(self._store))
         self._master = ServiceProcess(
-            "master", ["--config", str(file), *store], self.folder / "master.log"
+            "master",
+            ["--config", str(file), *store, *self._master_flags],
+            self.folder / "master.log",
         )
         ready = await self._master.start()
         self._stack.push_async_callback(self._master.stop, 2 * MASTER_DRAIN_S)
