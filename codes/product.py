@@ -11,9 +11,10 @@ from torch import Tensor
 
 from codes.base import Matrix, check_choice, check_size
 from codes.berrut import Berrut
-from codes.coin import Coin, checked_rows, coin_roles
+from codes.coin import Coin
 from codes.exact_case import ExactCase
 from codes.linear import LinearCode, LinearDecoding
+from codes.merging import checked_rows, coin_roles
 from codes.parity import Parity
 from codes.replication import Replication
 
