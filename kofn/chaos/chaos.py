@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, final
 
-from kofn.wire.errors import InvalidArgument
+from kofn.wire.errors import InvalidArgument, KofnError
 
 KINDS = (
     "pause", "unpause", "kill", "restart", "disconnect", "connect", "limit-cpu", "unlimit-cpu",
@@ -53,12 +53,22 @@ class Chaos(ABC):
 
     @final
     async def undo(self) -> list[tuple[str, str]]:
-        """Undo what is in force, the last first; returns worker and remedy each."""
-        done = []
+        """Undo what is in force, the last first; returns worker and remedy each.
+
+        Raises:
+            KofnError: of the first that could not be undone, when all have been tried.
+        """
+        done, errors = [], []
         for worker, kind in reversed(list(self._in_force)):
             remedy = self.remedies[kind]
-            await self.act(worker, remedy)
-            done.append((worker, remedy))
+            try:
+                await self.act(worker, remedy)
+            except KofnError as error:
+                errors.append(error)  # the others are undone all the same
+            else:
+                done.append((worker, remedy))
+        if errors:
+            raise errors[0]
         return done
 
     @abstractmethod

@@ -15,6 +15,7 @@ from kofn.wire.errors import NotFound
 PROJECT = "com.docker.compose.project"  # labels that Compose sets
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
+STACK = "com.docker.stack.namespace"  # label that a Swarm sets
 
 END_S = 10  # to drain before a restart
 NANO = 10**9
@@ -80,7 +81,7 @@ async def containers(engine: Engine) -> list[Any]:
 def cluster_of(container: Any) -> str:
     """The name of the cluster that a container is of."""
     labels: Mapping[str, str] = container.labels
-    return labels.get(CLUSTER) or labels.get(PROJECT, "")
+    return labels.get(CLUSTER) or labels.get(PROJECT) or labels.get(STACK, "")
 
 
 def has_address(container: Any, host: str) -> bool:

@@ -37,15 +37,23 @@ async def carry_out(
         try:
             await _run(scenario, client, chaos)
         finally:
-            # Containers first: a stopped worker takes no faults.
-            if chaos is not None:
+            try:
+                await _end(chaos, keep)
+            finally:
                 if not keep:
-                    for worker, remedy in await chaos.undo():
-                        _tell(None, worker, remedy)
-                await chaos.close()
-            if not keep:
-                await client.set_faults(None)
-                words.print("cleared")
+                    await client.set_faults(None)
+                    words.print("cleared")
+
+
+async def _end(chaos: "Chaos | None", keep: bool) -> None:
+    """Before faults are cleared: a stopped worker takes none."""
+    if chaos is None:
+        return
+    try:
+        for worker, remedy in [] if keep else await chaos.undo():
+            _tell(None, worker, remedy)
+    finally:
+        await chaos.close()
 
 
 async def _run(scenario: "Scenario", client: kofn.AsyncClient, chaos: "Chaos | None") -> None:

@@ -93,11 +93,20 @@ class DockerWorkers(Launcher):
             start_new_session=True,  # Ctrl-C is not for it
         )  # fmt: skip
         network, addresses = await self._call(_network, self._engine.client, self.cluster)
-        free = iter(addresses)
-        for worker in self.workers:
-            worker.address = f"{next(free)}:{PORT}"
-        self._listen()
-        await asyncio.gather(*(self._launch(worker, network) for worker in self.workers))
+        if len(addresses) < len(self.workers):
+            raise FailedPrecondition(
+                f"The Docker engine's networks have room for {len(addresses)} containers, not for "
+                f"{len(self.workers)}: ask for fewer, or give it larger default-address-pools."
+            )
+        for worker, host in zip(self.workers, addresses, strict=False):
+            worker.address = f"{host}:{PORT}"
+        await self._listen()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self.workers:
+                    group.create_task(self._launch(worker, network))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
     async def _find_image(self) -> None:
         from docker.errors import ImageNotFound
@@ -174,11 +183,11 @@ class DockerWorkers(Launcher):
         chosen = number or worker.name.rpartition("-")[2]
         return [DeviceRequest(device_ids=[chosen], capabilities=[["gpu"]])]
 
-    def _listen(self) -> None:
+    async def _listen(self) -> None:
         """Hear of deaths in a thread of its own, which ends with the stream of events."""
         assert self._engine is not None
-        label = f"{CLUSTER}={self.cluster}"
-        self._events = self._engine.client.events(decode=True, filters={"label": label})
+        label = {"label": f"{CLUSTER}={self.cluster}"}
+        self._events = await self._call(self._engine.client.events, decode=True, filters=label)
         loop = asyncio.get_running_loop()
         self._listening = Thread(target=self._hear, args=(loop, self._events), daemon=True)
         self._listening.start()

@@ -57,9 +57,7 @@ def test_it_serves_from_containers_of_its_own(engine: Any, up: Up) -> None:
     assert is_answered(up)
 
 
-@pytest.mark.parametrize(
-    ("harm", "remedy"), [("pause", "unpause"), ("kill", "restart"), ("disconnect", "connect")]
-)
+@pytest.mark.parametrize(("harm", "remedy"), [("pause", "unpause"), ("disconnect", "connect")])
 def test_a_harmed_worker_is_missed_and_returns(up: Up, harm: str, remedy: str) -> None:
     """Answers go on without it; after the remedy it is used again, at its old address."""
     before = addresses(up)
@@ -118,6 +116,15 @@ def test_an_image_that_is_missing_is_told(engine: Any, digits_store: Any) -> Non
     flags = ("--image", "kofn:no-such-tag", "--port", "0", "--metrics-port", "0")
     said = kofn("up", *FLAGS, *flags, "--store", str(digits_store.root), status=1)
     assert "docker build -t kofn:no-such-tag ." in said
+
+
+def test_an_engine_without_gpus_is_told(engine: Any, digits_store: Any) -> None:
+    """With what to install; where there are GPUs the flag just works."""
+    if "nvidia" in engine.info()["Runtimes"]:
+        pytest.skip("this engine gives GPUs to containers")
+    flags = ("--device", "cuda", "--port", "0", "--metrics-port", "0")
+    said = kofn("up", *FLAGS, *flags, "--store", str(digits_store.root), status=1)
+    assert "install the NVIDIA Container Toolkit" in said
 
 
 def test_nothing_stays_when_the_launcher_is_killed(
