@@ -33,6 +33,6 @@ def images(checkout: Path) -> Iterator[Mapping[str, str]]:
 def cluster(checkout: Path, images: Mapping[str, str]) -> Iterator[Project]:
     """A master and six workers, all healthy."""
     with project(checkout, images) as made:
-        made.compose("up", "--detach", "--wait", "--wait-timeout", "300")
+        made.compose("up", "--detach", "--wait", "--wait-timeout", "600")
         assert len(made.containers("worker")) == WORKERS
         yield made
