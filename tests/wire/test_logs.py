@@ -1,14 +1,27 @@
 """What the services log of the libraries below them."""
 
 import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
 
 from kofn.logs import GRPC_SERVER, configure_logs
 
 
-def test_a_caller_that_is_gone_is_no_error_of_the_server() -> None:
-    """gRPC has a traceback for it; whatever else it says is kept."""
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """gRPC's, configured as in a service; all is as before afterwards."""
+    before, logger = structlog.get_config(), logging.getLogger(GRPC_SERVER)
+    filters = list(logger.filters)
     configure_logs()
-    logger = logging.getLogger(GRPC_SERVER)
+    yield logger
+    structlog.configure(**before)
+    logger.filters = filters
+
+
+def test_a_caller_that_is_gone_is_no_error_of_the_server(logger: logging.Logger) -> None:
+    """gRPC has a traceback for it; whatever else it says is kept."""
 
     def is_kept(message: str) -> bool:
         record = logger.makeRecord(GRPC_SERVER, logging.ERROR, __file__, 1, message, (), None)
