@@ -1,10 +1,13 @@
 """`python -m kofn.probe HOST:PORT`: whether a service says that it serves, for health checks.
 
 Asks the standard gRPC health service and imports nothing but gRPC: a container runs this every few
-seconds, beside the service whose processor time it takes.
+seconds, beside the service whose processor time it takes. KOFN_TLS and KOFN_TLS_PEER_NAME are as
+of the command `kofn`.
 """
 
+import os
 import sys
+from pathlib import Path
 
 import grpc
 
@@ -16,7 +19,7 @@ USAGE_ERROR = 2
 
 def probe(target: str, timeout_s: float = TIMEOUT_S) -> str:
     """What is wrong with the service at "host:port"; empty when it serves."""
-    with grpc.insecure_channel(target) as channel:
+    with _channel(target) as channel:
         check = channel.unary_unary(CHECK, request_serializer=bytes, response_deserializer=bytes)
         try:
             reply = check(b"", timeout=timeout_s)
@@ -25,12 +28,25 @@ def probe(target: str, timeout_s: float = TIMEOUT_S) -> str:
     return "" if reply == SERVING else "it does not serve"
 
 
+def _channel(target: str) -> grpc.Channel:
+    folder = os.environ.get("KOFN_TLS")
+    if not folder:
+        return grpc.insecure_channel(target)
+    from kofn.wire.tls import Tls
+
+    tls = Tls.in_folder(Path(folder), os.environ.get("KOFN_TLS_PEER_NAME"))
+    return grpc.secure_channel(target, tls.client_credentials(), options=tls.channel_options())
+
+
 def main(arguments: list[str]) -> int:
     """0 when it serves, 1 when not, 2 for a wrong argument."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.stderr.write("usage: python -m kofn.probe HOST:PORT\n")
         return USAGE_ERROR
-    wrong = probe(arguments[0])
+    try:
+        wrong = probe(arguments[0])
+    except ValueError as error:  # of a TLS file
+        wrong = str(error)
     if wrong:
         sys.stderr.write(f"{arguments[0]}: {wrong}\n")
     return 1 if wrong else 0

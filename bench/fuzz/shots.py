@@ -184,6 +184,8 @@ async def fire(channel: grpc.aio.Channel, shot: Shot) -> Outcome:
             if replies >= MOST_REPLIES:
                 break
     except grpc.aio.AioRpcError as error:
+        if error.details() == LOST_STATUS and len(shot.messages) > 1:
+            return Outcome("a status that was lost", None)
         return Outcome(error.code().name, _wrong(error, shot, monotonic() - began))
     finally:
         call.cancel()
@@ -206,8 +208,6 @@ async def volley(channels: Mapping[str, grpc.aio.Channel], aimed: Iterable[Shot]
 def _wrong(error: grpc.aio.AioRpcError, shot: Shot, took_s: float) -> str | None:
     status = error.code()
     told = f"{shot.path}: {status.name}: {error.details()}"
-    if error.details() == LOST_STATUS and len(shot.messages) > 1:
-        return None
     if (
         status is grpc.StatusCode.DEADLINE_EXCEEDED
         and not shot.is_endless

@@ -110,6 +110,13 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
         int | None, typer.Option(help="Prometheus port; 0 takes a free one. [8002]")
     ] = None,
     device: Annotated[str, typer.Option(help="Of the workers: cpu, cuda, cuda:1.")] = "cpu",
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of tls.crt, tls.key and ca.crt, for the master and its workers: all speak "
+            "TLS, and whoever calls shows a certificate. For localhost and 127.0.0.1."
+        ),
+    ] = None,
     faults: Annotated[
         str | None, typer.Option(help="Of the workers from the start: JSON as in a scenario.")
     ] = None,
@@ -131,7 +138,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     if workers is None:
         workers = len(reached) or 6
     if config is not None:
-        server, deployments = _from_file(config)
+        server, workers_tls, deployments = _from_file(config)
     else:
         if dataset is not None and model is not None:
             raise typer.BadParameter("goes without --model.", param_hint="--dataset")
@@ -181,10 +188,16 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             "policy": {key: value for key, value in policy.items() if value is not None},
             "timeout_ms": timeout_ms,
         }
-        server, deployments = {}, [deployment]
+        server, workers_tls, deployments = {}, None, [deployment]
     listens = {"host": host, "port": port, "metrics_port": metrics_port}
     server = {"port": 8001, "metrics_port": 8002, **server}
     server |= {key: value for key, value in listens.items() if value is not None}
+    flags: tuple[str, ...] = ("--faults", faults) if faults else ()
+    if tls is not None:
+        if backend != "local":
+            raise typer.BadParameter("goes with --backend local only.", param_hint="--tls")
+        server["tls"], workers_tls = str(tls.resolve()), {"folder": str(tls.resolve())}
+        flags += ("--tls", str(tls.resolve()))
     _check(server, deployments, reached, faults)
 
     from kofn.launch import Cluster
@@ -196,10 +209,16 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
         targets=reached,
         image=image,
         device=device,
-        flags=(*watched, *(("--faults", faults) if faults else ())),
+        flags=(*watched, *flags),
     )
     cluster = Cluster(
-        chosen, deployments, server=server, store=store, folder=folder, master_flags=watched
+        chosen,
+        deployments,
+        server=server,
+        workers_tls=workers_tls,
+        store=store,
+        folder=folder,
+        master_flags=watched,
     )
     asyncio.run(launching.stay(cluster, ready_file, until_eof))
 
@@ -300,13 +319,13 @@ def _trained_code(model: str, code: dict[str, Any], folder: Path | None) -> str 
     return name if is_asked_for else None
 
 
-def _from_file(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:
     from kofn.settings import read_yaml
     from master.config import MasterConfig
 
     config = read_yaml(path, MasterConfig)
     told = config.model_dump(mode="json", exclude_unset=True)
-    return told.get("server", {}), told.get("deployments", [])
+    return told.get("server", {}), told.get("workers_tls"), told.get("deployments", [])
 
 
 def _check(

@@ -30,6 +30,7 @@ class Cluster:
         launcher: who starts the workers.
         deployments: items of `deployments` of a deployment file.
         server: `server` of a deployment file; by default free ports of the loopback.
+        workers_tls: `workers_tls` of a deployment file; None dials the workers in plaintext.
         store: model store; None is the user's own.
         folder: for logs, programs and the deployment file; None is a temporary one.
         master_flags: of `python -m master`.
@@ -44,6 +45,7 @@ class Cluster:
         deployments: Sequence[Mapping[str, Any]] = (),
         *,
         server: Mapping[str, Any] | None = None,
+        workers_tls: str | Mapping[str, Any] | None = None,
         store: Path | None = None,
         folder: Path | None = None,
         master_flags: Sequence[str] = (),
@@ -54,6 +56,7 @@ class Cluster:
         self.folder = folder
         self._deployments = [dict(item) for item in deployments]
         self._server = {"port": 0, "metrics_port": 0, "drain_s": MASTER_DRAIN_S, **(server or {})}
+        self._workers_tls = workers_tls
         self._store = store
         self._master_flags = tuple(master_flags)
         self._stack = AsyncExitStack()
@@ -124,6 +127,7 @@ class Cluster:
         settings = {
             "server": self._server,
             "workers": self.launcher.targets,
+            "workers_tls": self._workers_tls,
             "deployments": self._deployments,
         }
         await asyncio.to_thread(file.write_text, yaml.safe_dump(settings, sort_keys=False))
