@@ -74,6 +74,10 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
             envvar="KOFN_WORKER_TRUST",
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Prometheus port; 0 a free one.", envvar="KOFN_WORKER_METRICS_PORT"),
+    ] = None,
     max_message_mb: Annotated[
         int | None,
         typer.Option(
@@ -106,6 +110,7 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         "drain_s": drain_s,
         "tls": tls,
         "trust": trust,
+        "metrics_port": metrics_port,
         "max_message_mb": max_message_mb,
     }
     try:
@@ -137,7 +142,8 @@ async def _serve(
     tune_malloc()
     stop = stop_event(until_eof)
     async with WorkerServer(config, tracing) as server:
-        write_ready(ready_file, {"address": server.address})
+        ready = {"address": server.address, "metrics_address": server.metrics_address}
+        write_ready(ready_file, ready)
         log.info("ready", address=server.address)
         running = asyncio.create_task(server.run(), name="worker")
         stopping = asyncio.create_task(stop.wait(), name="signal")

@@ -35,6 +35,7 @@ class WorkerConfig(BaseModel):
         max_program_mb: largest archive taken, in units of 2^20 bytes.
         drain_s: how long work in hand may take at the end.
         tls: files of an encrypted connection, or their folder; None is plaintext.
+        metrics_port: of Prometheus metrics, beside `host`; 0 takes a free one, None serves none.
         max_message_mb: largest message, either way, in units of 2^20 bytes.
         trust: a master's public Ed25519 key; programs that it did not sign are refused. None takes
             programs from whoever can connect.
@@ -57,6 +58,7 @@ class WorkerConfig(BaseModel):
     max_program_mb: int = Field(default=1024, ge=1)
     drain_s: float = Field(default=10.0, ge=0, allow_inf_nan=False)
     tls: ServerTlsFiles | None = None
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
     max_message_mb: MessageMb = 64
     trust: Path | None = None
 

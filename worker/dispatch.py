@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
+from kofn.metrics import Histogram
 from kofn.wire.errors import (
     DRAINING,
     DeadlineExceeded,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from worker.tracing import TaskSpans
 
 EXIT_CODE = 70  # of an injected exit; <sysexits.h>: internal software error
+USUAL_ENDS = ("answered", "cancelled")
+ENDS = (*USUAL_ENDS, "failed")
 INJECTED = "injected"  # reason of errors that faults ask for
 
 log = structlog.get_logger(__name__)
@@ -53,6 +56,9 @@ class Dispatcher:
     ) -> None:
         self.name = name
         self.busy_s = 0.0  # in service, work included that was cancelled meanwhile
+        self.ended = dict.fromkeys(ENDS, 0)  # jobs, by how they ended
+        self.queue_times = Histogram()  # of jobs that were answered, seconds
+        self.service_times = Histogram()
         self.awake = asyncio.Event()
         self.awake.set()
         self.on_disconnect: Callable[[Hashable | None], None] = lambda owner: None
@@ -134,7 +140,7 @@ class Dispatcher:
             if job is not None and self._forget(job):
                 self._queue.cancel([ticket])
                 job.is_cancelled = True
-                self._trace(job, "cancelled")
+                self._count(job, "cancelled")
         self._runner.stir()
 
     def drop(self, owner: Hashable) -> None:
@@ -183,7 +189,7 @@ class Dispatcher:
         for job, outcome in zip(running, outcomes, strict=True):
             if failing.get(id(job)) == "drop":
                 if self._forget(job):
-                    self._trace(job, "dropped, as told")
+                    self._count(job, "dropped, as told")
             elif job.due_s <= monotonic():
                 self._settle(job, _expired())
             else:
@@ -226,9 +232,14 @@ class Dispatcher:
             if outcome.error is not None:
                 reason = outcome.error.reason
                 log.debug("task-failed", worker=self.name, reason=reason, **job.about())
-            self._trace(job, outcome.error.reason if outcome.error else "answered", outcome)
+            self._count(job, outcome.error.reason if outcome.error else "answered", outcome)
 
-    def _trace(self, job: Job, how: str, outcome: Outcome | None = None) -> None:
+    def _count(self, job: Job, how: str, outcome: Outcome | None = None) -> None:
+        """Count the end of a job, and trace it where its master does."""
+        self.ended[how if how in USUAL_ENDS else "failed"] += 1
+        if how == "answered" and outcome is not None:
+            self.queue_times.add(outcome.queue_s)
+            self.service_times.add(outcome.service_s)
         if self._spans is not None and job.traceparent:
             self._spans.ended(job, how, outcome)
 

@@ -73,6 +73,11 @@ class Programs:
         """Hashes of all programs held, in memory or on disk, sorted."""
         return sorted(self._kept | self._loaded.keys())
 
+    @property
+    def count_loaded(self) -> int:
+        """Programs in memory."""
+        return len(self._loaded)
+
     async def survey(self) -> None:
         """Look through the folder, discarding what is unsound; raises OSError."""
         self._kept = await asyncio.to_thread(self._survey)

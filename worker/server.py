@@ -10,6 +10,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from kofn.metrics import MetricsServer, serve_metrics
 from kofn.tracing import Tracing
 from kofn.wire import channels, worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import Internal
@@ -42,6 +43,7 @@ class WorkerServer:
 
     Attributes:
         address: "host:port", once serving.
+        metrics_address: the same for metrics; empty when there are none.
         dispatcher: who runs tasks, once serving.
 
     Raises (on entry):
@@ -53,6 +55,8 @@ class WorkerServer:
         self.config = config
         self._tracing = tracing
         self.address = ""
+        self.metrics_address = ""
+        self._metrics: MetricsServer | None = None
         self._runner = Runner(config.device, config.threads, config.precision)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server
@@ -86,10 +90,20 @@ class WorkerServer:
             port = channels.listen(server, f"{config.host}:{config.port}", config.tls)
             self.address = f"{config.host}:{port}"
             self.dispatcher.set_faults(config.faults)
+            if config.metrics_port is not None:
+                from worker.metrics import WorkerCollector
+
+                collector = WorkerCollector(self.dispatcher, programs)
+                self._metrics = serve_metrics(
+                    collector, config.host, config.metrics_port, config.tls
+                )
+                self.metrics_address = f"{config.host}:{self._metrics.port}"
             await server.start()
         except BaseException:
             await server.stop(None)
             await self._runner.close()
+            if self._metrics is not None:
+                self._metrics.close()
             raise
         self._dispatching = asyncio.create_task(self.dispatcher.run(), name="dispatch")
         self._dispatching.add_done_callback(self._on_end)
@@ -116,6 +130,8 @@ class WorkerServer:
         with contextlib.suppress(asyncio.CancelledError, Exception):  # `run` has raised it
             await self._dispatching
         await self._runner.close()
+        if self._metrics is not None:
+            await asyncio.to_thread(self._metrics.close)
 
     async def run(self) -> None:
         """Serve until cancelled; raises what ended the part that runs tasks, should it end."""
