@@ -106,6 +106,11 @@ class Calibrated(LocatesErrors):
         """Of the wrapped code."""
         return self.code.q
 
+    @cached_property
+    def own_slots(self) -> tuple[tuple[int, ...], ...]:
+        """Of the wrapped code."""
+        return self.code.own_slots
+
     @property
     def model_roles(self) -> tuple[str, ...]:
         """Of the wrapped code."""

@@ -241,6 +241,7 @@ def test_a_product_is_calibrated_by_its_own_models() -> None:
     run = {role: lambda x, one=one: torch.tanh(x @ one) for role, one in every.items()}
     calibrated = Calibrated(code, measure_moments(code, run, noise(800, 4)))
     assert calibrated.model_roles == ("model-0", "model-1")
+    assert calibrated.own_slots == code.own_slots == ((0,), (1,), (3,), (4,))
     queries = noise(400, 2, 4, seed=3)
     results = [run[code.roles[i]](shard) for i, shard in enumerate(code.encode(queries))]
     here = [2, 4, 5, 7, 8]
