@@ -150,7 +150,7 @@ def throughput(
 @app.command()
 def tables(
     table: Annotated[
-        str, typer.Argument(help="A file of bench/tables: learned-codes, lagrange, cuts.")
+        str, typer.Argument(help="A file of bench/tables: learned-codes, lagrange, cuts, coin.")
     ],
     rows: Annotated[
         str, typer.Option(help="Only rows whose name matches: 'fashion-lenet.backup*'.")

@@ -40,12 +40,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.mark.parametrize(
     ("kind", "method"), [("mlp", "coin"), ("mlp", "average"), ("resnet", "coin")]
 )
-def test_a_new_model_gives_what_a_fresh_merge_gives(
-    kept: Store, kind: str, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.merging.building.DAMPINGS", (0.1,))  # it is not chosen again
+def test_a_new_model_gives_what_a_fresh_merge_gives(kept: Store, kind: str, method: str) -> None:
     one, other, new = (f"{kind}-{name}" for name in "abc")
-    plan = MergePlan(method=method, samples=4, limit=1e9)
+    plan = MergePlan(method=method, samples=4, limit=1e9, dampings=(0.1,))  # not chosen again
     first = merged(kept, [one, other], plan, kind, "code")
     kept.codes.save(first.card, first.programs, first.weights, first.state, overwrite=True)
     again = replaced("code", other, new, kept)

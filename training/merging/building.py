@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
 from typing import Any
 
 import torch
@@ -24,8 +23,6 @@ from training.merging.report import relative_loss, report, targets_of
 from training.merging.statistics import load, recalibrate
 from training.merging.sums import Sums, average
 
-# inf is the plain average: with it among them, damping loses only by the chance of the choice.
-DAMPINGS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3, inf)
 DISTILL_BATCH, DISTILL_RATE = 64, 2e-3
 Tell = Callable[[str, float], None]  # what is done, and the share of it that is
 
@@ -167,12 +164,13 @@ def _damped(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float]:
     sums = Sums(work.parents.thetas(), work.fishers, row)
     target = targets_of(work.held, (row,))[:, 0]
     best: tuple[float, nn.Module, float] | None = None
-    for place, damping in enumerate(DAMPINGS, start=1):
+    dampings = work.plan.dampings
+    for place, damping in enumerate(dampings, start=1):
         module = written(work.parents, sums.merged(damping), row, work.inputs.build)
         loss = relative_loss(answers_of(module, work.inputs.held), target)
         if best is None or loss < best[0]:
             best = loss, module, damping
-        work.tell("damping", place / len(DAMPINGS))
+        work.tell("damping", place / len(dampings))
     assert best is not None
     return best[1:]
 

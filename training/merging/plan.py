@@ -15,6 +15,8 @@ METHODS = (COIN, AVERAGE, FISHER, REGMEAN, DISTILL)
 POSITIVE = (COIN, FISHER, REGMEAN)  # with weights below 0 their objective has no minimum
 HELD = 4  # one of so many inputs is held back: to choose the damping by, and to report on
 FEWEST_INPUTS = 16
+# inf is the plain average: with it among them, damping loses only by the chance of the choice.
+DAMPINGS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3, math.inf)
 Rows = tuple[tuple[float, ...], ...]
 
 
@@ -33,6 +35,7 @@ class MergePlan:
         steps: for distill: of Adam.
         limit: a coded model whose error is a larger share of its target's variance is refused.
         seed: of the order of the inputs.
+        dampings: of coin: those that are tried.
     """
 
     method: str = COIN
@@ -44,6 +47,7 @@ class MergePlan:
     steps: int = 100
     limit: float = 0.5
     seed: int = 0
+    dampings: tuple[float, ...] = DAMPINGS
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)

@@ -126,7 +126,9 @@ def default_name(names: Sequence[str], r: int) -> str:
 
 
 def _recipe(plan: MergePlan) -> dict[str, Any]:
-    return {key: value for key, value in asdict(plan).items() if key not in ("rows", "r")}
+    return {
+        key: value for key, value in asdict(plan).items() if key not in ("rows", "r", "dampings")
+    }
 
 
 def kept(card: CodeCard, parents: Parents, inputs: Inputs, coded: Coded) -> Merged:
