@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
@@ -45,6 +46,7 @@ class Setting:
         r, weights: of the coded models.
         models: only the first so many tasks are merged; 0: all.
         samples: inputs for Fisher information; inputs: for calibration, in all.
+        images: of each test set, the first so many; 0: all.
         student: settings of its training; none: no student.
         ensemble: the networks learn one task, and their mean is what is wanted.
         targets: figures of the design page, by method and decoder, such as "coin fixed"; with two
@@ -59,6 +61,7 @@ class Setting:
     models: int = 0
     samples: int = 128
     inputs: int = 1024
+    images: int = 0
     student: dict[str, Any] = field(default_factory=dict)
     ensemble: bool = False
     targets: dict[str, float] = field(default_factory=dict)
@@ -86,7 +89,8 @@ class Row:
     def spec(self) -> dict[str, Any]:
         """All that decides what comes out, as plain values."""
         kept = {**plain(self.setting), "seed": self.seed}
-        return {key: value for key, value in kept.items() if key not in ("seeds", "targets")}
+        unused = {"seeds", "targets"} | ({"images"} if not self.setting.images else set())
+        return {key: value for key, value in kept.items() if key not in unused}
 
 
 class CoinTable(Table[Row]):
@@ -146,6 +150,9 @@ class CoinTable(Table[Row]):
 def _measured(row: Row, members: Members) -> Iterator[Record]:
     setting, count = row.setting, row.setting.models or len(members.tasks)
     modules, tasks = [members.member(i) for i in range(count)], members.tasks[:count]
+    if setting.images:
+        few = torch.arange(setting.images)
+        tasks = [replace(one, test=one.test.take(few)) for one in tasks]
     names = [one.name for one in tasks]
     states = [module.state_dict() for module in modules]
     record: Record = {"k": count, "n": count + setting.r, "recovery_threshold": count}
