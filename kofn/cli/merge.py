@@ -112,7 +112,7 @@ def _merge(store: "Store", plan: "MergePlan", wanted: _Wanted, tell: "Tell") -> 
     from models.trained import Parent
     from training.merging.stored import default_name, merge_stored
 
-    made = _own(wanted, store) if wanted.arch else _stored(wanted, store)
+    made = _own(wanted) if wanted.arch else _stored(wanted, store)
     parents, parts, names = made
     plan.rows_for(len(parents.modules))  # a mistake in them is told before any work
     called = wanted.name or default_name(parents.names, plan.r)
@@ -147,7 +147,7 @@ def _stored(wanted: _Wanted, store: "Store") -> "tuple[Parents, list[Tensor], li
         )
     parents = stored_parents(wanted.models, store)
     cards = [store.card(model) for model in wanted.models]
-    names = list(wanted.calibration) or [card.dataset for card in cards]
+    names = list(dict.fromkeys(wanted.calibration or [card.dataset for card in cards]))
     if "" in names:
         raise typer.BadParameter(
             "must be given: not all models name a data set.", param_hint="--calibration"
@@ -158,7 +158,7 @@ def _stored(wanted: _Wanted, store: "Store") -> "tuple[Parents, list[Tensor], li
     return parents, parts, names
 
 
-def _own(wanted: _Wanted, store: "Store") -> "tuple[Parents, list[Tensor], list[str]]":
+def _own(wanted: _Wanted) -> "tuple[Parents, list[Tensor], list[str]]":
     """The same of the user's own files."""
     from models.folder import checked_name
     from training.merging.files import built, check_taken, inputs_of, weights_in
@@ -205,7 +205,8 @@ def _mixed(
 ) -> "Inputs":
     from training.merging import mixed
 
-    return mixed(names, parts, wanted.inputs, plan.seed, len(parents.modules))
+    shared = len(names) == 1 and not wanted.calibration
+    return mixed(names, parts, wanted.inputs, plan.seed, len(parents.modules), shared=shared)
 
 
 def _update(

@@ -45,7 +45,7 @@ def test_models_of_the_store(store: Store) -> None:
     assert [(one.name, one.hash) for one in card.parents] == [
         (name, store.card(name).hash) for name in "ab"
     ]
-    assert card.recipe["calibration"] == ["digits", "digits"]
+    assert card.recipe["calibration"] == ["digits"]  # of both
     assert card.metrics["agreement"].value > 0.5
     told = run(store, "a", "b", status=1)
     assert "a+b.coin-k2-r1' is kept already: choose --name, or --overwrite" in told

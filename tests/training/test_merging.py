@@ -191,6 +191,8 @@ def test_order_of_inputs_and_whose_they_are() -> None:
     assert [set(own.flatten().tolist()) for own in found.own] == [{0.0}, {1.0}]
     assert any(one != other for one, other in pairwise(found.build.flatten().tolist()[:12]))
     assert mixed(("a",), parts[:1], 32, 0, 2).own == ()
+    shared = mixed(("a",), parts[:1], 32, 0, 2, shared=True)
+    assert [len(own) for own in shared.own] == [len(shared.build)] * 2
     with pytest.raises(ValueError, match="needs each model's own inputs"):
         merge(
             parents(family("tied")),

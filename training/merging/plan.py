@@ -117,7 +117,13 @@ class Inputs:
 
 
 def mixed(
-    names: Sequence[str], parts: Sequence[Tensor], most: int, seed: int, models: int
+    names: Sequence[str],
+    parts: Sequence[Tensor],
+    most: int,
+    seed: int,
+    models: int,
+    *,
+    shared: bool = False,
 ) -> Inputs:
     """Mix inputs from several places.
 
@@ -127,6 +133,7 @@ def mixed(
         most: inputs in all; the same number of each part.
         seed: of choice and order.
         models: how many there are.
+        shared: all inputs are every model's own.
 
     Raises:
         ValueError: too few, of other shapes, or not finite.
@@ -151,7 +158,7 @@ def mixed(
     place = torch.randperm(len(whole), generator=order)
     held = place[: len(place) // HELD]
     build = place[len(place) // HELD :]
-    own: tuple[Tensor, ...] = ()
+    own: tuple[Tensor, ...] = (whole[build],) * models if shared else ()
     if len(parts) == models:
         source = torch.arange(len(parts)).repeat_interleave(count)[build]
         own = tuple(whole[build[source == i]] for i in range(models))
