@@ -15,9 +15,7 @@ def accuracy_table(pattern: str) -> str:
     found = [record for record in _found() if record["setting"].startswith(pattern)]
     if not found:
         return "Not measured yet.\n"
-    seeds = len({record["seed"] for record in found})
-    told = f"Means over {seeds} seeds.\n\n" if seeds > 1 else ""
-    return told + _block(TITLES, cells, found)
+    return _block(TITLES, cells, found)
 
 
 def ensemble_table() -> str:

@@ -6,7 +6,7 @@ from statistics import mean
 from bench.table import Record
 
 TITLES = (
-    "setting", "lost", "method", "clean", "fixed (worst)", "fitted (worst)", "target",
+    "setting", "seeds", "lost", "method", "clean", "fixed (worst)", "fitted (worst)", "target",
     "agreement", "build, s", "epochs",
 )  # fmt: skip
 ENSEMBLE_TITLES = (
@@ -84,6 +84,7 @@ def _line(setting: str, lost: str, method: str, group: Sequence[Record]) -> tupl
     built = [r["build_s"] for r in group if "build_s" in r]
     return (
         setting,
+        str(len({r["seed"] for r in group})),
         lost,
         NO_CODE.get(method, method),
         f"{mean(r['clean'] for r in group):.3f}",

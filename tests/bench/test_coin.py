@@ -62,6 +62,7 @@ def test_perfect_coded_models_decode_to_clean() -> None:
     assert worth.answers == 2 * len(plain.test.images)
 
 
+@pytest.mark.timeout(120)  # three short trainings and two merges
 def test_a_row_is_measured_and_told(tmp_path: Path) -> None:
     table = open_table("coin")
     (row,) = table.rows("digits, common start.seed-0", most_epochs=1)
@@ -83,8 +84,8 @@ def test_a_row_is_measured_and_told(tmp_path: Path) -> None:
     assert newest([*found, *again]) == again
     lines = cells(found)
     assert all(len(line) == len(TITLES) for line in lines)
-    (coin,) = (line for line in lines if line[2] == "coin")
-    assert coin[6] == "0.963 / 0.962"
+    (coin,) = (line for line in lines if line[3] == "coin")
+    assert coin[7] == "0.963 / 0.962"
 
 
 def test_every_row_names_methods_and_targets_that_there_are() -> None:
