@@ -109,7 +109,7 @@ def test_a_model_is_replaced_with_its_merged_ones(up: Up, store: Store, tmp_path
     file.write_text(json.dumps({"deployments": [wanted]}))
     assert store.card("c").hash in run("deploy", str(file), "--json", *up.master)
     out = tmp_path / "out.npy"
-    infer(up, "--models", "b", "--out", str(out))
+    infer(up, "--models", "b", "--wait", "all", "--out", str(out))
     np.testing.assert_allclose(np.load(out), answers(store, "c"), rtol=1e-3, atol=1e-3)
 
 
