@@ -17,6 +17,7 @@ import grpc
 from kofn.settings import SettingsError
 from kofn.wire import worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import InvalidArgument, KofnError
+from kofn.wire.serving import ServerInterceptor
 from worker.dispatch import Dispatcher
 from worker.faults_text import parse_faults
 from worker.programs import Programs
@@ -26,10 +27,8 @@ from worker.stream import Stream, job, lost, result
 AWAKE_METHODS = ("/SetFaults", "/GetFaults")
 
 if TYPE_CHECKING:  # generic in its stubs only
-    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
     _Context = grpc.aio.ServicerContext[Any, Any]
 else:
-    _ServerInterceptor = grpc.aio.ServerInterceptor
     _Context = grpc.aio.ServicerContext
 
 
@@ -180,7 +179,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
                 ended.set_result(Outcome(error=error))
 
 
-class Hang(_ServerInterceptor):
+class Hang(ServerInterceptor):
     """Holds every new call while an injected hang lasts, but those that can end it."""
 
     def __init__(self, awake: asyncio.Event) -> None:

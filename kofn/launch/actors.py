@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kofn.launch.host import Host
-from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered
+from kofn.launch.launcher import OnDeath, WatchedWorkers, Worker, numbered
 from kofn.wire.errors import FailedPrecondition, KofnError, Unavailable
 
 PLACE_S = 120.0  # a node's first actor, and importing torch there
@@ -25,7 +25,7 @@ PAUSE_S = 0.5  # before a worker is started again
 LOST = -1  # exit status of a worker that is gone with its actor or its node
 
 
-class RayWorkers(Launcher):
+class RayWorkers(WatchedWorkers):
     """Actors, spread over the nodes of the Ray cluster that RAY_ADDRESS names.
 
     Where it names none, it is this machine's, started at need. kofn must be installed on the nodes.
@@ -51,7 +51,6 @@ class RayWorkers(Launcher):
         self._gpus = 0 if kind == "cpu" else 1
         self._on_death = on_death
         self._actors: dict[str, Any] = {}  # by the worker's name
-        self._watching: list[asyncio.Task[None]] = []
         self._ray: Any = None  # the module, connected
         self._addresses: Path
 
@@ -78,16 +77,7 @@ class RayWorkers(Launcher):
         # Ray has put its own handler of SIGTERM in place, which aborts the process.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self._write()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for worker in self.workers:
-                    group.create_task(self._launch(worker))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        self._watching = [
-            asyncio.create_task(self._watch(worker), name=f"watch {worker.name}")
-            for worker in self.workers
-        ]
+        await self._launch_and_watch()
 
     async def _launch(self, worker: Worker) -> None:
         """Start its process, in its actor where that is alive, else in a new one.
@@ -157,9 +147,7 @@ class RayWorkers(Launcher):
             raise Unavailable(f"{name} is gone, with its node or its actor: {error}") from error
 
     async def _end(self) -> None:
-        for watching in self._watching:
-            watching.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await self._watch_no_more()
         if self._ray is not None:
             for actor in self._actors.values():
                 self._ray.kill(actor)  # its process ends with it

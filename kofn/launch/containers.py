@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
 from kofn.launch.engine import ADDRESS, CLUSTER, IN_ORDER, ROLE, WORKER, Engine
-from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered
+from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered, together
 from kofn.launch.process import CHILD_ENVIRONMENT, LOG_TAIL_BYTES, START_S
 from kofn.wire.errors import FailedPrecondition, KofnError, Unavailable
 
@@ -101,12 +101,7 @@ class DockerWorkers(Launcher):
         for worker, host in zip(self.workers, addresses, strict=False):
             worker.address = f"{host}:{PORT}"
         await self._listen()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for worker in self.workers:
-                    group.create_task(self._launch(worker, network))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await together(self._launch(worker, network) for worker in self.workers)
 
     async def _find_image(self) -> None:
         from docker.errors import ImageNotFound

@@ -1,10 +1,12 @@
 """What every launcher gives: workers, by name, and where a master finds them."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kofn.wire.errors import NotFound
 
@@ -81,6 +83,45 @@ class Launcher(ABC):
                 return worker
         known = ", ".join(worker.name for worker in self.workers)
         raise NotFound(f"There is no worker {name!r}; there are: {known}.")
+
+
+class WatchedWorkers(Launcher):
+    """Workers that somebody here watches, each by a task, and starts again when they die."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        super().__init__(workers)
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def _launch_and_watch(self) -> None:
+        """Returns when all workers serve; raises what kept the first of them from it."""
+        await together(self._launch(worker) for worker in self.workers)
+        self._watching = [
+            asyncio.create_task(self._watch(worker), name=f"watch {worker.name}")
+            for worker in self.workers
+        ]
+
+    async def _watch_no_more(self) -> None:
+        for watching in self._watching:
+            watching.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+
+    @abstractmethod
+    async def _launch(self, worker: Worker) -> None:
+        """Start a worker; returns when it serves. Raises KofnError."""
+
+    @abstractmethod
+    async def _watch(self, worker: Worker) -> None:
+        """Launch a worker again whenever it has died, until cancelled."""
+
+
+async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all at once; the first error ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def numbered(count: int) -> list[Worker]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered
+from kofn.launch.launcher import OnDeath, WatchedWorkers, Worker, numbered
 from kofn.launch.process import ServiceProcess
 from kofn.wire.errors import KofnError
 
@@ -15,7 +15,7 @@ RESTART_MIN_S, RESTART_MAX_S = 0.1, 5.0  # pause before a restart, doubled while
 OLD_AGE_S = 10.0  # who lived so long may be started again at once
 
 
-class LocalWorkers(Launcher):
+class LocalWorkers(WatchedWorkers):
     """Processes of this machine's loopback; one that dies comes back at its address.
 
     Args:
@@ -35,7 +35,6 @@ class LocalWorkers(Launcher):
         self._flags = tuple(flags)
         self._on_death = on_death
         self._processes: dict[str, ServiceProcess] = {}  # by name: the one that runs, or ran last
-        self._watching: list[asyncio.Task[None]] = []
         self._folder: Path
 
     async def kill(self, name: str) -> None:
@@ -53,16 +52,7 @@ class LocalWorkers(Launcher):
 
     async def _start(self, folder: Path) -> None:
         self._folder = folder
-        try:
-            async with asyncio.TaskGroup() as group:
-                for worker in self.workers:
-                    group.create_task(self._launch(worker))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        self._watching = [
-            asyncio.create_task(self._watch(worker), name=f"watch {worker.name}")
-            for worker in self.workers
-        ]
+        await self._launch_and_watch()
 
     async def _launch(self, worker: Worker) -> None:
         port = worker.address.rpartition(":")[2] or "0"
@@ -88,9 +78,7 @@ class LocalWorkers(Launcher):
             worker.restarts += 1
 
     async def _end(self) -> None:
-        for watching in self._watching:
-            watching.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await self._watch_no_more()
         await asyncio.gather(*(process.stop(2 * DRAIN_S) for process in self._processes.values()))
 
     def _log(self, worker: Worker) -> Path:

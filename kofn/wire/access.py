@@ -8,20 +8,16 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
 from kofn.wire.errors import Unauthenticated
+from kofn.wire.serving import ServerInterceptor
 
 KEY = "authorization"
 VARIABLE = "KOFN_CONTROL_TOKEN"  # of masters and of clients
 FEWEST_LETTERS = 16  # shorter ones can be guessed; 32 random ones are what is wanted
-
-if TYPE_CHECKING:  # generic in its stubs only
-    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
-else:
-    _ServerInterceptor = grpc.aio.ServerInterceptor
 
 
 class TokenError(ValueError):
@@ -57,7 +53,7 @@ def read_token(file: Path | None) -> str | None:
     return token
 
 
-class TokenInterceptor(_ServerInterceptor):
+class TokenInterceptor(ServerInterceptor):
     """Refuses calls of one service without its token; others pass. Within
     `serving.ErrorInterceptor`.
 

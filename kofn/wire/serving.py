@@ -21,12 +21,12 @@ LONGEST_MESSAGE_BYTES = 6000  # percent-encoded; gRPC refuses replies with over 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # generic in its stubs only
-    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
+    ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
 else:
-    _ServerInterceptor = grpc.aio.ServerInterceptor
+    ServerInterceptor = grpc.aio.ServerInterceptor
 
 
-class ErrorInterceptor(_ServerInterceptor):
+class ErrorInterceptor(ServerInterceptor):
     """Turns what a method raises into a status: our errors as they say, others into INTERNAL.
 
     A client never sees the text of an unexpected exception; the server's log has all of it.
