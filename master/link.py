@@ -287,7 +287,6 @@ class Link:
             self.service_times.add(result.compute_us / 1e6)
         else:
             self.failures += 1
-            log.info("task-failed", worker=self.name, code=result.code, reason=result.reason)
         then(result)
 
     def _break(self, reason: str) -> None:
