@@ -111,9 +111,9 @@ def liars_table() -> str:
 
 
 def soak_report() -> str:
-    """Every record of `python -m bench soak --record bench/results/soak.jsonl`."""
+    """Records of `python -m bench soak --record bench/results/soak.jsonl`, newest first."""
     parts = []
-    for run in records.read("soak"):
+    for run in reversed(list(records.read("soak"))):
         home = "processes" if run["backend"] == "local" else "containers"
         title = f"{run['seconds'] / 60:g} minutes, {run['workers']} workers in {home}:\n\n"
         said = "".join(f"- {line}\n" for line in report.words(run))
