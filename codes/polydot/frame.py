@@ -1,0 +1,354 @@
+"""A codeword's frame: what every node's rows are made of, and how to get that back from some.
+
+The same for a coded product, for a layer's passes and for weights that lie coded: rows of all nodes
+are `generator` times unknowns, and what is wanted is `extraction` times these. Complex rows are two
+real ones, so that all is real. Everything that depends on who answered only is computed once a set
+of nodes, by pivoted QR in float64. Finding liars is `codes.polydot.located`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, solve_triangular
+
+from codes.base import Matrix, NotRecoverable, check_size, remember
+from codes.locating import SMALLEST_LEVER, TooManyErrors
+from codes.polydot.families import Mixes
+from codes.polydot.located import Unexplained, is_one_codeword, located
+from codes.polydot.rows import Rows, typical_noise
+
+Results = Mapping[int, Any]
+CAUTION = 4.0  # estimates are so many times what is expected: they are to hold for every product
+
+
+class Limits(NamedTuple):
+    """How many liars are corrected.
+
+    Attributes:
+        probable: with probability 1, of those whose errors have nothing to do with each other.
+        adversarial: whatever they agree on.
+    """
+
+    probable: int
+    adversarial: int
+
+
+class Inaccurate(ValueError):
+    """The estimate of the error is over the limit; nothing was decoded. More nodes help.
+
+    Attributes:
+        nodes: whose results were used, sorted.
+        estimate, limit: of the error, relative.
+    """
+
+    def __init__(self, nodes: Sequence[int], estimate: float, limit: float) -> None:
+        self.nodes, self.estimate, self.limit = tuple(nodes), estimate, limit
+        super().__init__(
+            f"Nodes {self.nodes} would give a relative error of up to {estimate:.1e}, which is "
+            f"over the limit of {limit:.1e}."
+        )
+
+    def __reduce__(self) -> tuple[type["Inaccurate"], tuple[object, ...]]:
+        return type(self), (self.nodes, self.estimate, self.limit)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What came out.
+
+    Attributes:
+        values: [wanted, *shape of a result], real, of the results' precision.
+        estimate: the relative error is at most this: in the Frobenius norm, of all values together.
+        liars: nodes whose results were wrong and were not used, sorted.
+        nodes: whose results were used, sorted.
+    """
+
+    values: NDArray[Any]
+    estimate: float
+    liars: tuple[int, ...]
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """What a set of nodes is worth.
+
+    Attributes:
+        decoder: [wanted, rows].
+        parity: [rows - K, rows], orthonormal; times honest rows it is 0.
+        noise_gain: Frobenius norm of the decoder: what noise of every row grows to.
+        hidden_gain: how much larger an error of one node may come out than its parity; 0 where
+            there are too few rows to check any.
+    """
+
+    decoder: Matrix
+    parity: Matrix
+    noise_gain: float
+    hidden_gain: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The rows of a codeword.
+
+    Args:
+        mixes: [nodes, K], real, or complex: then a node's result is complex and stands for two
+            real rows.
+        extraction: [wanted, K], real.
+
+    Attributes:
+        nodes: how many there are.
+        threshold: K, how many real rows are needed.
+        rows_per_node: 1, or 2 where results are complex.
+        node_threshold: how many nodes are needed, whichever.
+    """
+
+    mixes: Mixes
+    extraction: Matrix
+
+    def __post_init__(self) -> None:
+        nodes, unknowns = self.mixes.shape
+        check_size("nodes", nodes, self.node_threshold, "the number of nodes that decode")
+        if self.extraction.shape[1] != unknowns:
+            raise ValueError(
+                f"Argument 'extraction' must have {unknowns} columns, "
+                f"not {self.extraction.shape[1]}."
+            )
+
+    @property
+    def nodes(self) -> int:
+        """See above."""
+        return len(self.mixes)
+
+    @property
+    def threshold(self) -> int:
+        """See above."""
+        return int(self.mixes.shape[1])
+
+    @property
+    def rows_per_node(self) -> int:
+        """See above."""
+        return 2 if np.iscomplexobj(self.mixes) else 1
+
+    @property
+    def node_threshold(self) -> int:
+        """See above."""
+        return -(-self.threshold // self.rows_per_node)
+
+    def most_liars(self, erased: int = 0) -> Limits:
+        """How many liars are corrected among the results of all nodes but `erased`."""
+        spare = (self.nodes - erased) * self.rows_per_node - self.threshold
+        return limits(spare, self.rows_per_node)
+
+    def gain(self, nodes: Iterable[int]) -> float:
+        """The 2-norm of the decoder of some nodes, by which noise grows at most; inf where they
+        are too few."""
+        given = self._checked(nodes)
+        if len(given) < self.node_threshold:
+            return float("inf")
+        return float(np.linalg.norm(self._pattern(given).decoder, 2))
+
+    def decode(
+        self,
+        results: Results,
+        sigma: float | None = None,
+        *,
+        size: float = 0.0,
+        max_error: float | None = None,
+        most_liars: int | None = None,
+        seed: int = 0,
+    ) -> Decoded:
+        """Find liars, leave them out, decode by all others, and tell how wrong that may be.
+
+        Args:
+            results: by node; arrays of one shape and dtype, complex where the frame is. Left as
+                they are.
+            sigma: root mean square of the rounding noise of an entry of a result (of each part of a
+                complex one). Default: as if results were sums that do not cancel: 4 eps times the
+                size of a result.
+            size: root mean square that an entry of the values would have, were nothing cancelled;
+                errors are relative to it where the values themselves are smaller.
+            max_error: largest estimate that is accepted. Default: the square root of the results'
+                eps, 3.5e-4 for float32 and 1.5e-8 for float64.
+            most_liars: correct up to so many (under the probable model), and refuse fewer results
+                than that takes with `NotRecoverable`; 0 is to trust everybody who fits. Default: as
+                many as these results allow, which is none where they are the fewest that decode.
+            seed: of the random sums by which results are checked; who lies on purpose must not
+                know it.
+
+        Raises:
+            NotRecoverable: too few results; more may help.
+            Inaccurate: the estimate is over the limit; more may help.
+            TooManyErrors: something is wrong, and it cannot be told what; more may help.
+            ValueError: results that do not fit together, or nodes that do not exist.
+        """
+        rows = Rows.of(results, self.rows_per_node)
+        self._checked(rows.nodes)
+        noise = typical_noise(rows, self.node_threshold) if sigma is None else sigma
+        limit = float(np.sqrt(rows.eps)) if max_error is None else max_error
+        self._enough(rows.nodes, 0 if most_liars is None else most_liars)
+        liars, syndrome = self._located(rows, noise, most_liars, seed)
+        kept = tuple(node for node in rows.nodes if node not in liars)
+        pattern = self._pattern(kept)
+        values, norm = rows.without(frozenset(liars)).times(pattern.decoder)
+        usual = size * np.sqrt(values.size)
+        error = CAUTION * (
+            pattern.noise_gain * noise * np.sqrt(rows.entries)
+            + (pattern.hidden_gain * syndrome if syndrome and most_liars != 0 else 0.0)
+        )
+        estimate = float(error / max(norm, usual)) if error else 0.0
+        if not estimate <= limit:
+            raise Inaccurate(kept, estimate, limit)
+        return Decoded(values, estimate, liars, kept)
+
+    def locate(
+        self,
+        results: Results,
+        sigma: float | None = None,
+        *,
+        most_liars: int | None = None,
+        seed: int = 0,
+    ) -> tuple[int, ...]:
+        """Only find liars: the nodes whose results are wrong, sorted. Arguments and errors as of
+        `decode`; of sketches (results times a random matrix that all share) as of results."""
+        rows = Rows.of(results, self.rows_per_node)
+        self._checked(rows.nodes)
+        noise = typical_noise(rows, self.node_threshold) if sigma is None else sigma
+        self._enough(rows.nodes, 0 if most_liars is None else most_liars)
+        return self._located(rows, noise, most_liars, seed)[0]
+
+    def rebuilding(self, node: int, helpers: Iterable[int]) -> Matrix:
+        """By which numbers a node's rows are sums of others', [rows a node, helpers times that]:
+        columns by ascending helper, of a complex one its real part, then its imaginary one.
+
+        Raises:
+            NotRecoverable: too few helpers.
+        """
+        given = self._checked(helpers)
+        self._enough(given, 0)
+        return self._rows_of((node,)) @ self._solved(given)
+
+    def rebuild(self, node: int, results: Results) -> NDArray[Any]:
+        """A node's result, from the results of others, none of which may be wrong.
+
+        Raises:
+            NotRecoverable: too few results.
+        """
+        rows = Rows.of(results, self.rows_per_node)
+        made, _ = rows.times(self.rebuilding(node, rows.nodes))
+        return np.asarray(made[0] if self.rows_per_node == 1 else made[0] + 1j * made[1])
+
+    def _located(
+        self, rows: Rows, noise: float, most: int | None, seed: int
+    ) -> tuple[tuple[int, ...], float]:
+        """Who lies, and how large the parities of the others are, in norms of whole results."""
+        broken = rows.broken()
+        rows = rows.without(broken)
+        self._enough(rows.nodes, 0)
+        about = noise, rows.entries, self.rows_per_node, self._parity
+        found: tuple[int, ...] = ()
+        sums = rows.sums(seed)
+        scale = np.sqrt(rows.entries / sums.shape[1])
+        try:
+            found, size = located(sums, rows.nodes, noise, sums.shape[1], *about[2:])
+            if found:  # look at them closely: random sums may mix what few entries have
+                whole, scale = rows.compressed(), 1.0
+                found, size = located(whole, rows.nodes, *about)
+                if not is_one_codeword(whole, rows.nodes, found, *about):
+                    raise Unexplained
+        except Unexplained:
+            raise TooManyErrors(rows.nodes, self._most(rows.nodes, most)) from None
+        liars = tuple(sorted((*broken, *found)))
+        if most is not None and len(liars) > most:
+            raise TooManyErrors((*rows.nodes, *broken), most)
+        return liars, size * scale
+
+    def _most(self, nodes: tuple[int, ...], most: int | None) -> int:
+        possible = limits(len(nodes) * self.rows_per_node - self.threshold, self.rows_per_node)
+        return possible.probable if most is None else min(most, possible.probable)
+
+    def _checked(self, nodes: Iterable[int]) -> tuple[int, ...]:
+        given = tuple(sorted(nodes))
+        for node in given:
+            if not 0 <= node < self.nodes:
+                raise ValueError(f"Nodes must be 0 to {self.nodes - 1}, not {node}.")
+        if len(set(given)) < len(given):
+            raise ValueError(f"Nodes must be named once each, not as in {given}.")
+        return given
+
+    def _enough(self, nodes: tuple[int, ...], liars: int) -> None:
+        needed = self.node_threshold
+        if liars:
+            needed = liars - (-(self.threshold + 1) // self.rows_per_node)
+        if len(nodes) < needed:
+            raise NotRecoverable(nodes, range(len(self.extraction)), needed)
+
+    @cached_property
+    def _generator(self) -> Matrix:
+        """[rows, K], real."""
+        if self.rows_per_node == 1:
+            return np.asarray(self.mixes, np.float64)
+        parts = np.stack([self.mixes.real, self.mixes.imag], axis=1)
+        return np.asarray(parts.reshape(-1, self.threshold), np.float64)
+
+    def _rows_of(self, nodes: tuple[int, ...]) -> Matrix:
+        width = self.rows_per_node
+        return self._generator[[node * width + row for node in nodes for row in range(width)]]
+
+    def _solved(self, nodes: tuple[int, ...]) -> Matrix:
+        """What gives the unknowns from the rows of these nodes, by least squares, [K, rows]."""
+        return _factored(self._rows_of(nodes), nodes, self)[0]
+
+    def _parity(self, nodes: tuple[int, ...]) -> Matrix:
+        if len(nodes) * self.rows_per_node <= self.threshold:
+            return np.empty((0, len(nodes) * self.rows_per_node))
+        return self._pattern(nodes).parity
+
+    @cached_property
+    def _patterns(self) -> dict[tuple[int, ...], Pattern]:
+        """Of the sets of nodes seen; shared by threads, and at worst computed twice."""
+        return {}
+
+    def _pattern(self, nodes: tuple[int, ...]) -> Pattern:
+        known = self._patterns.get(nodes)
+        if known is None:
+            solved, parity = _factored(self._rows_of(nodes), nodes, self)
+            known = _pattern_of(self.extraction @ solved, parity, self.rows_per_node)
+            remember(self._patterns, nodes, known)
+        return known
+
+
+def limits(spare: int, width: int) -> Limits:
+    """How many liars are corrected with so many rows more than are needed, `width` a node."""
+    return Limits(max(0, spare - 1) // width, max(0, spare // 2) // width)
+
+
+def _factored(rows: Matrix, nodes: tuple[int, ...], frame: Frame) -> tuple[Matrix, Matrix]:
+    """By pivoted QR: the inverse of the rows, [K, rows], and what is orthogonal to them."""
+    count = frame.threshold
+    q, r, order = qr(rows, pivoting=True)
+    diagonal = np.abs(np.diag(r))
+    if len(rows) < count or not diagonal[-1] > diagonal[0] * np.finfo(np.float64).eps:
+        raise NotRecoverable(nodes, range(len(frame.extraction)), frame.node_threshold)
+    solved = np.empty((count, len(rows)))
+    solved[order] = solve_triangular(r[:count], q[:, :count].T)
+    return solved, np.ascontiguousarray(q[:, count:].T)
+
+
+def _pattern_of(decoder: Matrix, parity: Matrix, width: int) -> Pattern:
+    hidden = 0.0
+    if len(parity) >= width:
+        for start in range(0, decoder.shape[1], width):
+            own = slice(start, start + width)
+            _, sizes, right = np.linalg.svd(parity[:, own], full_matrices=False)
+            if not sizes[-1] > SMALLEST_LEVER:
+                hidden = np.inf
+                break
+            worst = np.linalg.norm(decoder[:, own] @ (right.T / sizes), 2)
+            hidden = max(hidden, float(worst))
+    return Pattern(decoder, parity, float(np.linalg.norm(decoder)), hidden)

@@ -1,0 +1,239 @@
+"""A linear layer whose weight is coded once and stays so: forward, backward and update on shares.
+
+Node i holds one coded block W~ of the weight. Inputs and gradients are mixed by the master (or by
+each node for itself), what nodes return is decoded by `forward_frame` and `backward_frame`, and the
+update W~ <- W~ - rate d^ x^T is exact at every node alone. Pure NumPy; who sends what is elsewhere.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codes.base import Matrix, check_choice, check_size
+from codes.polydot.families import (
+    Mixes,
+    chebyshev,
+    half_circle,
+    halved,
+    picked,
+    powers,
+    segment,
+    unit,
+)
+from codes.polydot.frame import Frame
+from codes.polydot.product import MOST_BLOCKS, mixed, split
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Mixings:
+    """How nodes mix, each [nodes, ...], rows of norm 1; the weight's is d^ times x^."""
+
+    weight: Mixes  # [nodes, m, n]
+    x: Mixes  # [nodes, n], for the forward pass: x~
+    d: Mixes  # [nodes, m], for the backward pass: d~
+    x_update: Mixes  # [nodes, n]: x^
+    d_update: Mixes  # [nodes, m]: d^
+    forward: Mixes  # [nodes, K_f], and what is wanted of these unknowns
+    forward_wanted: Matrix  # [m, K_f]
+    backward: Mixes  # [nodes, K_b]
+    backward_wanted: Matrix  # [n, K_b]
+
+
+@final
+@dataclass(frozen=True)
+class Layer:
+    """W [N_out, N_in] as an m x n grid of blocks, of which every node holds a mix.
+
+    Forward: S = W X for X [N_in, B]; the node returns W~ x~, m blocks are decoded from K_f rows.
+    Backward: C = W^T D for D [N_out, B]; W~^T d~ (plain transpose), n blocks from K_b rows.
+    Update: W~ <- W~ - rate d^ x^T (plain transpose) changes W by - rate D X^T.
+    Families: cheb, for n = 1: all real, x~ = x^ = X unsplit, K_f = m, K_b = 2 m - 1. conj:
+    complex, two rows a node, K_f = m n + n - 1, K_b = 2 m n - n. mono: the same K, real, for a few
+    blocks only: it amplifies rounding.
+    Source: [dutta2018]; cheb is this project's.
+
+    Args:
+        blocks_m, blocks_n: of W's rows and columns, 1 to 64 each.
+        nodes: enough for both passes, up to 256.
+        family: "cheb", "conj" or "mono"; "auto": cheb for n = 1, else conj.
+    """
+
+    FAMILIES: ClassVar[tuple[str, ...]] = ("mono", "conj", "cheb")
+
+    blocks_m: int
+    blocks_n: int
+    nodes: int
+    family: str = "auto"
+
+    def __post_init__(self) -> None:
+        for argument in ("blocks_m", "blocks_n"):
+            value = getattr(self, argument)
+            if type(value) is not int or not 1 <= value <= MOST_BLOCKS:
+                raise ValueError(
+                    f"Argument '{argument}' must be a whole number in 1..{MOST_BLOCKS}, "
+                    f"not {value!r}."
+                )
+        check_choice("family", self.family, ("auto", *self.FAMILIES))
+        if self.kind == "cheb" and self.blocks_n > 1:
+            raise ValueError(
+                f"Argument 'blocks_n' must be 1 for the family cheb, not {self.blocks_n}; "
+                f"conj takes any."
+            )
+        says = f"what {self.kind} at (m, n) = ({self.blocks_m}, {self.blocks_n}) needs"
+        check_size("nodes", self.nodes, self.node_threshold, says)
+
+    @property
+    def kind(self) -> str:
+        """The family that was chosen."""
+        if self.family != "auto":
+            return self.family
+        return "cheb" if self.blocks_n == 1 else "conj"
+
+    @property
+    def forward_threshold(self) -> int:
+        """K_f, real rows."""
+        m, n = self.blocks_m, self.blocks_n
+        return m if self.kind == "cheb" else m * n + n - 1
+
+    @property
+    def backward_threshold(self) -> int:
+        """K_b, real rows."""
+        m, n = self.blocks_m, self.blocks_n
+        return 2 * m - 1 if self.kind == "cheb" else 2 * m * n - n
+
+    @property
+    def rows_per_node(self) -> int:
+        """1, or 2 where shares are complex."""
+        return 2 if self.kind == "conj" else 1
+
+    @property
+    def node_threshold(self) -> int:
+        """Any that many nodes serve both passes."""
+        return -(-max(self.forward_threshold, self.backward_threshold) // self.rows_per_node)
+
+    @cached_property
+    def mixings(self) -> Mixings:
+        """With which numbers nodes mix."""
+        if self.kind == "cheb":
+            return _rows(self.blocks_m, segment(self.nodes))
+        points = half_circle(self.nodes) if self.kind == "conj" else segment(self.nodes)
+        return _grid(self.blocks_m, self.blocks_n, points)
+
+    def split_weight(self, weight: Array) -> Array:
+        """W [N_out, N_in] as blocks [m, n, ceil(N_out / m), ceil(N_in / n)], padded with zeros."""
+        return split(weight, "weight", self.blocks_m, self.blocks_n)
+
+    def split_x(self, x: Array) -> Array:
+        """X [N_in, B] as blocks [n, 1, ceil(N_in / n), B]."""
+        return split(x, "x", self.blocks_n, 1)
+
+    def split_d(self, d: Array) -> Array:
+        """D [N_out, B] as blocks [m, 1, ceil(N_out / m), B]."""
+        return split(d, "d", self.blocks_m, 1)
+
+    def weight_share(self, blocks: Array, node: int) -> Array:
+        """W~ of a node, from the weight's blocks."""
+        return mixed(self.mixings.weight[self._checked(node)], blocks)
+
+    def forward_input(self, blocks: Array, node: int) -> Array:
+        """x~ of a node, from the blocks of X."""
+        return mixed(self.mixings.x[self._checked(node)], blocks)
+
+    def backward_input(self, blocks: Array, node: int) -> Array:
+        """d~ of a node, from the blocks of D."""
+        return mixed(self.mixings.d[self._checked(node)], blocks)
+
+    def update_inputs(self, x_blocks: Array, d_blocks: Array, node: int) -> tuple[Array, Array]:
+        """(x^, d^) of a node: its share then changes by - rate d^ x^T."""
+        of_x, of_d = self.mixings.x_update, self.mixings.d_update
+        return mixed(of_x[self._checked(node)], x_blocks), mixed(of_d[node], d_blocks)
+
+    def joined_out(self, values: Array, outputs: int) -> Array:
+        """Decoded blocks of S, [m, height, B], as [N_out, B]."""
+        return values.reshape(-1, values.shape[-1])[:outputs]
+
+    def joined_in(self, values: Array, inputs: int) -> Array:
+        """Decoded blocks of C, [n, width, B], as [N_in, B]."""
+        return values.reshape(-1, values.shape[-1])[:inputs]
+
+    @cached_property
+    def forward_frame(self) -> Frame:
+        """Of the results W~ x~; wanted are the m blocks of S."""
+        return Frame(self.mixings.forward, self.mixings.forward_wanted)
+
+    @cached_property
+    def backward_frame(self) -> Frame:
+        """Of the results W~^T d~; wanted are the n blocks of C."""
+        return Frame(self.mixings.backward, self.mixings.backward_wanted)
+
+    @cached_property
+    def state_frame(self) -> Frame:
+        """Of the shares W~ themselves; wanted are the m n blocks of W. For scrub and repair."""
+        return _plain(self.mixings.weight)
+
+    @cached_property
+    def x_frame(self) -> Frame:
+        """Of x~, for the verification exchange."""
+        return _plain(self.mixings.x)
+
+    @cached_property
+    def d_frame(self) -> Frame:
+        """Of d~."""
+        return _plain(self.mixings.d)
+
+    @cached_property
+    def x_update_frame(self) -> Frame:
+        """Of x^."""
+        return _plain(self.mixings.x_update)
+
+    @cached_property
+    def d_update_frame(self) -> Frame:
+        """Of d^."""
+        return _plain(self.mixings.d_update)
+
+    def _checked(self, node: int) -> int:
+        if not 0 <= node < self.nodes:
+            raise ValueError(f"Argument 'node' must be 0 to {self.nodes - 1}, not {node}.")
+        return node
+
+
+def _plain(mixes: Mixes) -> Frame:
+    """Of mixes of blocks, all of which are wanted."""
+    rows = mixes.reshape(len(mixes), -1)
+    return Frame(rows, np.eye(rows.shape[1]))
+
+
+def _rows(m: int, points: NDArray[np.float64]) -> Mixings:
+    """W_i at T~_i and D_i at T~_(m-1-i): in the backward pass twice the coefficient of T_(m-1) is
+    wanted."""
+    rising, size = unit(halved(m, points))
+    ones = np.ones((len(points), 1))
+    width = 2 * m - 1
+    backward = chebyshev(width, points) / (size * size)[:, None]
+    wanted = picked(np.array([m - 1]), width, 2.0 if m > 1 else 1.0)
+    return Mixings(
+        weight=rising[:, :, None], x=ones, d=rising[:, ::-1], x_update=ones, d_update=rising,
+        forward=rising, forward_wanted=np.eye(m), backward=backward, backward_wanted=wanted,
+    )  # fmt: skip
+
+
+def _grid(m: int, n: int, points: Mixes) -> Mixings:
+    """W_ij at exponent n i + j, X_l at n - 1 - l, D_i at n (m - 1 - i): S_i is found at n i + n - 1
+    and C_j at n (m - 1) + j."""
+    i, j = np.arange(m), np.arange(n)
+    x_update, size_x = unit(powers(points, j))
+    d_update, size_d = unit(powers(points, n * i))
+    x, d = x_update[:, ::-1], d_update[:, ::-1]
+    forward = powers(points, np.arange(m * n + n - 1)) / (size_d * size_x**2)[:, None]
+    backward = powers(points, np.arange(2 * m * n - n)) / (size_x * size_d**2)[:, None]
+    return Mixings(
+        weight=d_update[:, :, None] * x_update[:, None, :], x=x, d=d, x_update=x_update,
+        d_update=d_update, forward=forward,
+        forward_wanted=picked(n * i + n - 1, m * n + n - 1), backward=backward,
+        backward_wanted=picked(n * (m - 1) + j, 2 * m * n - n),
+    )  # fmt: skip

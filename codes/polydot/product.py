@@ -1,0 +1,263 @@
+"""Generalized PolyDot: a product of two matrices, coded; exact to rounding from any K rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codes.base import check_choice, check_size
+from codes.polydot.families import FAMILIES, Mixes, Mixing, mixing, unknowns
+from codes.polydot.frame import Decoded, Frame, Limits
+
+MOST_BLOCKS = 64  # of one axis; beyond it a slip of the pen
+PIECE = 1 << 18  # entries of a share that are mixed at once in float64
+Array = NDArray[Any]
+
+
+class Noise(NamedTuple):
+    """What rounding does to a node's answer.
+
+    Attributes:
+        sigma: root mean square of an entry's error.
+        size: root mean square that an entry would have, were nothing cancelled.
+    """
+
+    sigma: float
+    size: float
+
+
+@final
+@dataclass(frozen=True)
+class Product:
+    """C = A B from any `node_threshold` of the nodes, each of which multiplies two mixes of blocks.
+
+    A is an m x p grid of blocks, B a p x n one. p = 1 are polynomial codes, m = n = 1 is MatDot.
+    Threshold: K rows: p m n + p - 1 of families mono and conj, m n (2 p - 1) of cheb and rkrp. A
+    node's answer is one row, and of conj, whose shares are complex, two.
+    Encode: A~ = sum_ij of_a[i, j] A_ij, B~ = sum_kl of_b[k, l] B_kl. Node: A~ B~.
+    Decode: least squares over all healthy rows, in float64.
+    Cost: encode nodes (|A| + |B|), decode nodes |C| multiply-adds; a node's product is 1 / (m p n)
+    of the whole, four times that of conj; operands' shares are |A| / (m p) and |B| / (p n), twice
+    that of conj, and its answer |C| / (m n), of conj the same twice.
+    Liars: named up to a limit; see `most_liars`.
+    Source: [dutta2018]; cheb for m n > 1 and p > 1 is this project's, rkrp after [subramaniam2019].
+    Deviates: real points, a half circle, or none (see docs/polydot.md); all responders are used.
+
+    Args:
+        blocks_m, blocks_p, blocks_n: of A's rows, the inner dimension, B's columns; 1 to 64 each.
+        nodes: `node_threshold` to 256.
+        family: "mono", "conj", "cheb" or "rkrp"; "auto" chooses: conj where p > 1 and m n > 1,
+            else cheb, or rkrp where p = 1 and more nodes than 2 may be lost.
+    """
+
+    name: ClassVar[str] = "polydot"
+    summary: ClassVar[str] = "a matrix product from any K of n nodes; wrong ones are located"
+    source: ClassVar[str] = "dutta2018"
+
+    blocks_m: int
+    blocks_p: int
+    blocks_n: int
+    nodes: int
+    family: str = "auto"
+
+    def __post_init__(self) -> None:
+        for argument in ("blocks_m", "blocks_p", "blocks_n"):
+            value = getattr(self, argument)
+            if type(value) is not int or not 1 <= value <= MOST_BLOCKS:
+                raise ValueError(
+                    f"Argument '{argument}' must be a whole number in 1..{MOST_BLOCKS}, "
+                    f"not {value!r}."
+                )
+        check_choice("family", self.family, ("auto", *FAMILIES))
+        check_size("nodes", self.nodes, self.node_threshold, f"what {self._says} needs")
+
+    @property
+    def kind(self) -> str:
+        """The family that was chosen."""
+        if self.family != "auto":
+            return self.family
+        m, p, n = self.grid
+        if p > 1 and m * n > 1:
+            return "conj"
+        spare = self.nodes - unknowns("cheb", m, p, n)
+        return "rkrp" if p == 1 and spare > 2 else "cheb"
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(m, p, n)."""
+        return self.blocks_m, self.blocks_p, self.blocks_n
+
+    @property
+    def threshold(self) -> int:
+        """K: real rows that are needed."""
+        return unknowns(self.kind, *self.grid)
+
+    @property
+    def rows_per_node(self) -> int:
+        """1, or 2 where shares are complex."""
+        return 2 if self.kind == "conj" else 1
+
+    @property
+    def node_threshold(self) -> int:
+        """Any that many nodes give the product."""
+        return -(-self.threshold // self.rows_per_node)
+
+    def most_liars(self, erased: int = 0) -> Limits:
+        """How many liars are corrected among the results of all nodes but `erased`."""
+        return self.frame.most_liars(erased)
+
+    @cached_property
+    def mixing(self) -> Mixing:
+        """With which numbers nodes mix."""
+        return mixing(self.kind, *self.grid, self.nodes)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What the answers are made of."""
+        return Frame(self.mixing.generator, self.mixing.extraction)
+
+    def split_a(self, a: Array) -> Array:
+        """A [N1, N2] as blocks [m, p, ceil(N1 / m), ceil(N2 / p)], padded with zeros.
+
+        Raises:
+            ValueError: not a matrix of at least one entry, not float32 or float64, or not finite.
+        """
+        return split(a, "a", self.blocks_m, self.blocks_p)
+
+    def split_b(self, b: Array) -> Array:
+        """B [N2, N3] as blocks [p, n, ceil(N2 / p), ceil(N3 / n)], the same."""
+        return split(b, "b", self.blocks_p, self.blocks_n)
+
+    def share_a(self, blocks: Array, node: int) -> Array:
+        """What a node holds of A, from its blocks: of their precision, complex for conj."""
+        return mixed(self.mixing.of_a[self._checked(node)], blocks)
+
+    def share_b(self, blocks: Array, node: int) -> Array:
+        """What a node holds of B."""
+        return mixed(self.mixing.of_b[self._checked(node)], blocks)
+
+    def encode_a(self, a: Array) -> list[Array]:
+        """All shares of A [N1, N2]."""
+        blocks = self.split_a(a)
+        return [self.share_a(blocks, node) for node in range(self.nodes)]
+
+    def encode_b(self, b: Array) -> list[Array]:
+        """All shares of B [N2, N3]."""
+        blocks = self.split_b(b)
+        return [self.share_b(blocks, node) for node in range(self.nodes)]
+
+    def decode(
+        self,
+        results: Mapping[int, Array],
+        noise: Noise,
+        shape: tuple[int, int],
+        *,
+        max_error: float | None = None,
+        most_liars: int | None = None,
+        seed: int = 0,
+    ) -> Decoded:
+        """C from nodes' answers; `values` of what comes back is C itself.
+
+        Args:
+            results: by node, A~ B~.
+            noise: of the nodes; the `worst` of their `product_noise`.
+            shape: (N1, N3) of C.
+            max_error, most_liars, seed: as of `Frame.decode`, whose errors are raised.
+        """
+        found = self.frame.decode(
+            results, noise.sigma, size=noise.size * np.sqrt(self.blocks_p), max_error=max_error,
+            most_liars=most_liars, seed=seed,
+        )  # fmt: skip
+        values = joined(found.values, self.blocks_m, self.blocks_n, shape)
+        return Decoded(values, found.estimate, found.liars, found.nodes)
+
+    @property
+    def _says(self) -> str:
+        m, p, n = self.grid
+        return f"{self.kind} at (m, p, n) = ({m}, {p}, {n})"
+
+    def _checked(self, node: int) -> int:
+        if not 0 <= node < self.nodes:
+            raise ValueError(f"Argument 'node' must be 0 to {self.nodes - 1}, not {node}.")
+        return node
+
+
+def split(matrix: Array, argument: str, rows: int, columns: int) -> Array:
+    """A matrix as blocks [rows, columns, height, width], padded with zeros at the end.
+
+    Raises:
+        ValueError: see `Product.split_a`.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or not matrix.size:
+        raise ValueError(
+            f"Argument '{argument}' must be a matrix of at least 1 entry, "
+            f"not of shape {list(matrix.shape)}."
+        )
+    if matrix.dtype not in (np.float32, np.float64):
+        raise ValueError(f"Argument '{argument}' must be float32 or float64, not {matrix.dtype}.")
+    if not np.isfinite(matrix).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(matrix))[0]]
+        raise ValueError(f"Argument '{argument}' must be finite, which entry {where} is not.")
+    height, width = -(-matrix.shape[0] // rows), -(-matrix.shape[1] // columns)
+    blocks = np.zeros((rows, columns, height, width), matrix.dtype)
+    for i in range(rows):
+        for j in range(columns):
+            part = matrix[i * height : (i + 1) * height, j * width : (j + 1) * width]
+            blocks[i, j, : part.shape[0], : part.shape[1]] = part
+    return blocks
+
+
+def joined(blocks: Array, rows: int, columns: int, shape: tuple[int, int]) -> Array:
+    """Blocks [rows * columns, height, width] as a matrix, cropped to its shape."""
+    _, height, width = blocks.shape
+    grid = blocks.reshape(rows, columns, height, width).swapaxes(1, 2)
+    return grid.reshape(rows * height, columns * width)[: shape[0], : shape[1]]
+
+
+def mixed(mix: Mixes, blocks: Array) -> Array:
+    """sum_ij mix[i, j] blocks[i, j], summed in float64 and rounded once to the blocks' precision,
+    complex where the mix is."""
+    numbers = np.asarray(mix).reshape(-1)
+    flat = blocks.reshape(len(numbers), -1)
+    precision = np.result_type(blocks.dtype, np.complex64) if np.iscomplexobj(mix) else blocks.dtype
+    share = np.empty(flat.shape[1], precision)
+    for start in range(0, flat.shape[1], PIECE):
+        piece = slice(start, start + PIECE)
+        wide = flat[:, piece].astype(np.float64)
+        if np.iscomplexobj(mix):
+            share.real[piece], share.imag[piece] = numbers.real @ wide, numbers.imag @ wide
+        else:
+            share[piece] = numbers @ wide
+    return share.reshape(blocks.shape[-2:])
+
+
+def product_noise(share_a: Array, share_b: Array) -> Noise:
+    """What rounding does to the product of two shares, in their precision.
+
+    Both are rounded themselves, and sums over the inner dimension grow errors by its root at most;
+    blocked sums, which libraries use, stay below a tenth of that.
+    """
+    energy = float(_energies(share_a, 0) @ _energies(share_b, 1))
+    entries = share_a.shape[0] * share_b.shape[1]
+    size = float(np.sqrt(energy / entries))
+    eps = float(np.finfo(share_a.dtype).eps)
+    return Noise(eps * (0.5 + 0.05 * float(np.sqrt(share_a.shape[1]))) * size, size)
+
+
+def worst(noises: list[Noise]) -> Noise:
+    """Of several nodes: the largest noise, and the typical size."""
+    sizes = [noise.size for noise in noises]
+    return Noise(max(noise.sigma for noise in noises), float(np.median(sizes)))
+
+
+def _energies(share: Array, over: int) -> NDArray[np.float64]:
+    """Sums of squares along an axis."""
+    kept = "j" if over == 0 else "i"
+    total = np.einsum(f"ij,ij->{kept}", share.real, share.real, dtype=np.float64)
+    if np.iscomplexobj(share):
+        total += np.einsum(f"ij,ij->{kept}", share.imag, share.imag, dtype=np.float64)
+    return np.asarray(total)
