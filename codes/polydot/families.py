@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codes.interpolation import first
-
 Mixes = NDArray[Any]  # float64, or complex128 for the family conj
+Whole = NDArray[np.int_]
+Powers = Callable[[int, Whole], Mixes]
 FAMILIES = ("mono", "conj", "cheb", "rkrp")
 SEED = 7  # of rkrp: of all who share a code, the same
 
@@ -55,18 +55,7 @@ def unknowns(family: str, m: int, p: int, n: int) -> int:
     return p * m * n + p - 1 if family in ("mono", "conj") else m * n * (2 * p - 1)
 
 
-def half_circle(nodes: int) -> NDArray[np.complex128]:
-    """exp(i pi (k + 1/2) / nodes), scattered. Of the whole circle, half of the points would compute
-    the others' conjugates."""
-    return np.asarray(np.exp(1j * np.pi * (scattered(nodes) + 0.5) / nodes), np.complex128)
-
-
-def segment(nodes: int) -> NDArray[np.float64]:
-    """Chebyshev points of the first kind, scattered."""
-    return first(nodes)[scattered(nodes)]
-
-
-def scattered(nodes: int) -> NDArray[np.intp]:
+def scattered(nodes: int) -> Whole:
     """0 to nodes - 1 by their reversed bits: nodes that are next to each other, which fail together
     more often than others, do not stand on points that are."""
     bits = max(1, (nodes - 1).bit_length())
@@ -74,15 +63,34 @@ def scattered(nodes: int) -> NDArray[np.intp]:
     return np.array([place for place in turned if place < nodes])
 
 
-def chebyshev(count: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """T_0 ... T_(count - 1) at points of [-1, 1], [points, count]."""
-    return np.asarray(np.cos(np.arange(count) * np.arccos(np.clip(at, -1, 1))[:, None]))
+def angles(nodes: int, orders: Whole) -> NDArray[np.float64]:
+    """pi (k + 1/2) / nodes times some orders, [nodes, *orders.shape], k scattered; reduced to one
+    turn in whole numbers, so that no order costs precision."""
+    odd = (2 * scattered(nodes) + 1).reshape(-1, *(1,) * orders.ndim)
+    return np.asarray(np.pi * (odd * orders % (4 * nodes)) / (2 * nodes), np.float64)
 
 
-def halved(count: int, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same with T_0 / 2, unless it is alone: then products T_j T_(count - 1 - j) have all the
-    same share, 1/2, of T_(count - 1)."""
-    values = chebyshev(count, at)
+def half_circle(nodes: int, exponents: Whole) -> Mixes:
+    """Powers of exp(i pi (k + 1/2) / nodes). On the whole circle half of the points would compute
+    the others' conjugates."""
+    return np.asarray(np.exp(1j * angles(nodes, exponents)))
+
+
+def segment(nodes: int, exponents: Whole) -> Mixes:
+    """Powers of Chebyshev points of the first kind."""
+    points = np.cos(angles(nodes, np.ones((1,) * exponents.ndim, int)))
+    return np.asarray(points**exponents)
+
+
+def chebyshev(nodes: int, orders: Whole) -> NDArray[np.float64]:
+    """Chebyshev polynomials of some orders at Chebyshev points of the first kind."""
+    return np.asarray(np.cos(angles(nodes, orders)))
+
+
+def halved(nodes: int, count: int) -> NDArray[np.float64]:
+    """T_0 ... T_(count - 1) with T_0 / 2, unless it is alone: then products T_j T_(count - 1 - j)
+    have all the same share, 1/2, of T_(count - 1)."""
+    values = chebyshev(nodes, np.arange(count))
     if count > 1:
         values[:, 0] = 0.5
     return values
@@ -94,11 +102,6 @@ def unit(mixes: Mixes) -> tuple[Mixes, NDArray[np.float64]]:
     return mixes / norms.reshape(-1, *(1,) * (mixes.ndim - 1)), norms
 
 
-def powers(points: Mixes, exponents: NDArray[np.intp]) -> Mixes:
-    """points[i] to each of some exponents, [nodes, *exponents.shape]."""
-    return np.asarray(points.reshape(-1, *(1,) * exponents.ndim) ** exponents)
-
-
 def picked(places: NDArray[np.intp], count: int, times: float = 1.0) -> NDArray[np.float64]:
     """An extraction that takes single unknowns, [places, count]."""
     extraction = np.zeros((places.size, count))
@@ -106,54 +109,52 @@ def picked(places: NDArray[np.intp], count: int, times: float = 1.0) -> NDArray[
     return extraction
 
 
-def _aligned(points: Mixes, m: int, p: int, n: int) -> Mixing:
+def _aligned(powers: Powers, nodes: int, m: int, p: int, n: int) -> Mixing:
     """Garbage aligned: A_ij at exponent p i + j, B_kl at p - 1 - k + p m l, and so C_il at
     p i + p - 1 + p m l, where nothing else is."""
-    i, j, l = np.arange(m), np.arange(p), np.arange(n)  # noqa: E741 - as in the equations
-    of_a, size_a = unit(powers(points, p * i[:, None] + j))
-    of_b, size_b = unit(powers(points, (p - 1 - j)[:, None] + p * m * l))
+    rows, inner, columns = np.arange(m), np.arange(p), np.arange(n)
+    of_a, size_a = unit(powers(nodes, p * rows[:, None] + inner))
+    of_b, size_b = unit(powers(nodes, (p - 1 - inner)[:, None] + p * m * columns))
     count = unknowns("mono", m, p, n)
-    generator = powers(points, np.arange(count)) / (size_a * size_b)[:, None]
-    wanted = (p * i)[:, None] + p - 1 + p * m * l
+    generator = powers(nodes, np.arange(count)) / (size_a * size_b)[:, None]
+    wanted = (p * rows)[:, None] + p - 1 + p * m * columns
     return Mixing(of_a, of_b, generator, picked(wanted, count))
 
 
-def _outer(
-    left: NDArray[np.float64], right: NDArray[np.float64], inner: NDArray[np.float64], p: int
-) -> Mixing:
-    """Outer functions left_i and right_l of a node times inner Chebyshev ones of its point: the
-    unknowns are left_i right_l T_k, k <= 2 p - 2, and C_il has k = p - 1."""
-    m, n = left.shape[1], right.shape[1]
-    rising = halved(p, inner)
+def _outer(left: NDArray[np.float64], right: NDArray[np.float64], p: int) -> Mixing:
+    """Outer functions left_i and right_l of a node times inner Chebyshev ones: the unknowns are
+    left_i right_l T_k, k <= 2 p - 2, and C_il has k = p - 1."""
+    (nodes, m), n = left.shape, right.shape[1]
+    rising = halved(nodes, p)
     of_a, size_a = unit(left[:, :, None] * rising[:, None, :])
     of_b, size_b = unit(rising[:, ::-1, None] * right[:, None, :])
     width = 2 * p - 1
-    products = np.einsum("bi,bl,bk->bilk", left, right, chebyshev(width, inner))
-    generator = products.reshape(len(inner), -1) / (size_a * size_b)[:, None]
+    inner = chebyshev(nodes, np.arange(width))
+    products = np.einsum("bi,bl,bk->bilk", left, right, inner).reshape(nodes, -1)
     wanted = np.arange(m * n) * width + p - 1
-    return Mixing(of_a, of_b, generator, picked(wanted, m * n * width, 2.0 if p > 1 else 1.0))
+    extraction = picked(wanted, m * n * width, 2.0 if p > 1 else 1.0)
+    return Mixing(of_a, of_b, products / (size_a * size_b)[:, None], extraction)
 
 
 def _mono(m: int, p: int, n: int, nodes: int) -> Mixing:
-    return _aligned(segment(nodes), m, p, n)
+    return _aligned(segment, nodes, m, p, n)
 
 
 def _conj(m: int, p: int, n: int, nodes: int) -> Mixing:
-    return _aligned(half_circle(nodes), m, p, n)
+    return _aligned(half_circle, nodes, m, p, n)
 
 
 def _cheb(m: int, p: int, n: int, nodes: int) -> Mixing:
     """A_ij at T_i(u) T_j(v), B_kl at T_(p-1-k)(v) T_(m l)(u), u = T_(2p-1)(v)."""
-    inner = segment(nodes)
-    waves = chebyshev(m * (n - 1) + 1, chebyshev(2 * p, inner)[:, 2 * p - 1])
-    return _outer(chebyshev(m, chebyshev(2 * p, inner)[:, 2 * p - 1]), waves[:, ::m], inner, p)
+    width = 2 * p - 1
+    left = chebyshev(nodes, width * np.arange(m))
+    return _outer(left, chebyshev(nodes, width * m * np.arange(n)), p)
 
 
 def _rkrp(m: int, p: int, n: int, nodes: int) -> Mixing:
     """Normal numbers for the outer functions."""
     rng = np.random.default_rng(SEED)
-    left, right = rng.standard_normal((nodes, m)), rng.standard_normal((nodes, n))
-    return _outer(left, right, segment(nodes), p)
+    return _outer(rng.standard_normal((nodes, m)), rng.standard_normal((nodes, n)), p)
 
 
 _MIXINGS: dict[str, Callable[[int, int, int, int], Mixing]] = {

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from codes.base import Matrix, check_choice, check_size
 from codes.polydot.families import (
     Mixes,
+    Powers,
     chebyshev,
     half_circle,
     halved,
     picked,
-    powers,
     segment,
     unit,
 )
@@ -120,9 +120,9 @@ class Layer:
     def mixings(self) -> Mixings:
         """With which numbers nodes mix."""
         if self.kind == "cheb":
-            return _rows(self.blocks_m, segment(self.nodes))
-        points = half_circle(self.nodes) if self.kind == "conj" else segment(self.nodes)
-        return _grid(self.blocks_m, self.blocks_n, points)
+            return _rows(self.blocks_m, self.nodes)
+        powers = half_circle if self.kind == "conj" else segment
+        return _grid(self.blocks_m, self.blocks_n, self.nodes, powers)
 
     def split_weight(self, weight: Array) -> Array:
         """W [N_out, N_in] as blocks [m, n, ceil(N_out / m), ceil(N_in / n)], padded with zeros."""
@@ -208,13 +208,13 @@ def _plain(mixes: Mixes) -> Frame:
     return Frame(rows, np.eye(rows.shape[1]))
 
 
-def _rows(m: int, points: NDArray[np.float64]) -> Mixings:
+def _rows(m: int, nodes: int) -> Mixings:
     """W_i at T~_i and D_i at T~_(m-1-i): in the backward pass twice the coefficient of T_(m-1) is
     wanted."""
-    rising, size = unit(halved(m, points))
-    ones = np.ones((len(points), 1))
+    rising, size = unit(halved(nodes, m))
+    ones = np.ones((nodes, 1))
     width = 2 * m - 1
-    backward = chebyshev(width, points) / (size * size)[:, None]
+    backward = chebyshev(nodes, np.arange(width)) / (size * size)[:, None]
     wanted = picked(np.array([m - 1]), width, 2.0 if m > 1 else 1.0)
     return Mixings(
         weight=rising[:, :, None], x=ones, d=rising[:, ::-1], x_update=ones, d_update=rising,
@@ -222,18 +222,21 @@ def _rows(m: int, points: NDArray[np.float64]) -> Mixings:
     )  # fmt: skip
 
 
-def _grid(m: int, n: int, points: Mixes) -> Mixings:
+def _grid(m: int, n: int, nodes: int, powers: Powers) -> Mixings:
     """W_ij at exponent n i + j, X_l at n - 1 - l, D_i at n (m - 1 - i): S_i is found at n i + n - 1
     and C_j at n (m - 1) + j."""
     i, j = np.arange(m), np.arange(n)
-    x_update, size_x = unit(powers(points, j))
-    d_update, size_d = unit(powers(points, n * i))
-    x, d = x_update[:, ::-1], d_update[:, ::-1]
-    forward = powers(points, np.arange(m * n + n - 1)) / (size_d * size_x**2)[:, None]
-    backward = powers(points, np.arange(2 * m * n - n)) / (size_x * size_d**2)[:, None]
+    forward, backward = m * n + n - 1, 2 * m * n - n
+    x, size_x = unit(powers(nodes, j))
+    d, size_d = unit(powers(nodes, n * i))
     return Mixings(
-        weight=d_update[:, :, None] * x_update[:, None, :], x=x, d=d, x_update=x_update,
-        d_update=d_update, forward=forward,
-        forward_wanted=picked(n * i + n - 1, m * n + n - 1), backward=backward,
-        backward_wanted=picked(n * (m - 1) + j, 2 * m * n - n),
-    )  # fmt: skip
+        weight=d[:, :, None] * x[:, None, :],
+        x=x[:, ::-1],
+        d=d[:, ::-1],
+        x_update=x,
+        d_update=d,
+        forward=powers(nodes, np.arange(forward)) / (size_d * size_x**2)[:, None],
+        forward_wanted=picked(n * i + n - 1, forward),
+        backward=powers(nodes, np.arange(backward)) / (size_x * size_d**2)[:, None],
+        backward_wanted=picked(n * (m - 1) + j, backward),
+    )
