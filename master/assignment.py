@@ -11,6 +11,7 @@ from typing import Literal
 
 State = Literal["live", "frozen", "quarantined", "draining", "gone"]
 
+LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
 MEMORY = 0.9  # weight of what was seen of a worker before: about the last ten tasks count
 
 

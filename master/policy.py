@@ -16,6 +16,8 @@ Wait = Literal["first", "soft", "all"]
 
 FLOOR_S = 0.002  # a timer on a busy event loop is about a millisecond late
 FALLBACK_S = 0.1  # before quantiles mean anything: cold workers answer slowly, so be patient
+REPLY_MARGIN_S = 0.005  # what an answer needs from the master to the client, at least
+REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
 MIN_SAMPLES = 20  # a p95 has one sample beyond it then
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -178,6 +180,11 @@ class Policy:
             soft_at=None if patience_s is None else started + patience_s,
             hedge_at=None if hedge_s is None else started + hedge_s,
         )
+
+
+def reply_margin_s(allowed_s: float) -> float:
+    """How long before a client's deadline what is there must leave, of the time it allowed."""
+    return max(REPLY_MARGIN_S, REPLY_MARGIN_SHARE * allowed_s)
 
 
 class Waits(Protocol):

@@ -37,7 +37,7 @@ from master.events import (
 from master.gather import Gather
 from master.link import Outcome
 from master.parts import Parts
-from master.policy import Policy
+from master.policy import Policy, reply_margin_s
 from master.pool import Pool
 from master.query import Request, Timings
 from master.results import Results
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 # Encoding more than this many bytes leaves the event loop: about a millisecond of work.
 OFF_LOOP_BYTES = 4 << 20
-REPLY_MARGIN_S = 0.005  # what an answer needs from here to the client, at least
-REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
 MOST_TOLD = 16  # request ids in one log line
 
 # One thread, which runs torch on that thread alone: more would fight the workers for cores.
@@ -148,14 +146,13 @@ class CodedBatch:
             self._trace.stage("encode", self._started)
         plan = self.plan
         allowed = plan.earliest_deadline - plan.oldest_arrival
-        margin = max(REPLY_MARGIN_S, REPLY_MARGIN_SHARE * allowed)
         self._gather = Gather(
             code=self._coding.gains,
             policy=self._policy,
             wanted=self._parts.wanted(),
             started=now,
             moments=self._policy.moments(self._coding.statistics.slot_latency, now),
-            impatient_at=plan.earliest_deadline - margin,
+            impatient_at=plan.earliest_deadline - reply_margin_s(allowed),
             deadline=plan.latest_deadline,
         )
         self._sends.begin(shards)

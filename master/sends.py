@@ -13,6 +13,7 @@ import structlog
 
 from kofn.wire import worker_pb2
 from kofn.wire.tensors import fill
+from master.assignment import LATE_FACTOR
 from master.coding import Coding
 from master.encoding import Shard
 from master.link import Outcome
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from master.tracing import BatchTrace
-
-LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
 
 log = structlog.get_logger(__name__)
 
