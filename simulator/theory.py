@@ -4,7 +4,7 @@ n slots, k of them needed; service rates mu and arrival rates `rate`; `load` is 
 busy time. Means, unless a name says otherwise. Sources in brackets.
 """
 
-from math import comb, exp, factorial, gamma
+from math import comb, exp, factorial, gamma, pow
 from typing import Any
 
 from scipy import special
@@ -37,10 +37,12 @@ def pareto(n: int, k: int, scale_s: float, index: float) -> float:
 def weibull(n: int, k: int, scale_s: float, shape: float) -> float:
     """Mean of the k-th of n of P(T > t) = exp(-(t / scale)^shape)."""
     mean_s = scale_s * gamma(1 + 1 / shape)
-    return sum(
-        (-1.0) ** (j - (n - k + 1)) * comb(j - 1, n - k) * comb(n, j) * mean_s * j ** (-1 / shape)
-        for j in range(n - k + 1, n + 1)
+    first = n - k + 1
+    signed = (
+        (-1 if (j - first) % 2 else 1) * comb(j - 1, n - k) * comb(n, j) * pow(j, -1 / shape)
+        for j in range(first, n + 1)
     )
+    return mean_s * sum(signed)
 
 
 def bimodal(n: int, k: int, fast_s: float, slow_s: float, slow_probability: float) -> float:
