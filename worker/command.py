@@ -84,6 +84,14 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
             help="Largest message, in 2^20 bytes. [64]", envvar="KOFN_WORKER_MAX_MESSAGE_MB"
         ),
     ] = None,
+    matrices_mb: Annotated[
+        int | None,
+        typer.Option(
+            help="Most that matrices held by name, and products under way, may take, in 2^20 "
+            "bytes. [1024]",
+            envvar="KOFN_WORKER_MATRICES_MB",
+        ),
+    ] = None,
     drain_s: Annotated[
         float | None,
         typer.Option(
@@ -112,6 +120,7 @@ def serve(  # noqa: PLR0913 - each flag is an argument to typer
         "trust": trust,
         "metrics_port": metrics_port,
         "max_message_mb": max_message_mb,
+        "matrices_mb": matrices_mb,
     }
     try:
         laid_over: dict[str, Any] = {

@@ -37,6 +37,8 @@ class WorkerConfig(BaseModel):
         tls: files of an encrypted connection, or their folder; None is plaintext.
         metrics_port: of Prometheus metrics, beside `host`; 0 takes a free one, None serves none.
         max_message_mb: largest message, either way, in units of 2^20 bytes.
+        matrices_mb: most that matrices held by name, and products under way, may take,
+            in units of 2^20 bytes.
         trust: a master's public Ed25519 key; programs that it did not sign are refused. None takes
             programs from whoever can connect.
     """
@@ -60,6 +62,7 @@ class WorkerConfig(BaseModel):
     tls: ServerTlsFiles | None = None
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     max_message_mb: MessageMb = 64
+    matrices_mb: int = Field(default=1024, ge=0)
     trust: Path | None = None
 
     @field_validator("trust")

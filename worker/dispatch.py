@@ -6,10 +6,11 @@ the event loop. Knows no messages: those are `stream.py`'s and `service.py`'s.
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
@@ -69,6 +70,7 @@ class Dispatcher:
         self._work = asyncio.Event()  # set when the queue may hold something
         self._idle = asyncio.Event()  # set while no job is in hand
         self._idle.set()
+        self._others = 0  # calls in hand that are no jobs
         self._is_draining = False
         self._timer: asyncio.TimerHandle | None = None  # of a failure at a time
         self._faults = FaultsText()
@@ -95,6 +97,32 @@ class Dispatcher:
         """What goes wrong at present."""
         return self._faults
 
+    @property
+    def injector(self) -> Injector:
+        """Who draws it."""
+        return self._injector
+
+    def failure(self, seed: int) -> Kind | None:
+        """How what has this seed fails now, if it does."""
+        return self._injector.failure(seed, monotonic() - self._since_s)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Something that is no job is in hand: drains wait for it.
+
+        Raises:
+            Unavailable: the worker is draining.
+        """
+        if self._is_draining:
+            raise _draining()
+        self._others += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._others -= 1
+            self._look_idle()
+
     def set_faults(self, faults: FaultsText) -> None:
         """Let these go wrong from now on, and nothing else: a hang ends.
 
@@ -110,7 +138,7 @@ class Dispatcher:
         failure = faults.failure
         if failure is not None and failure.at_s is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(failure.at_s, self._fail_now, failure.kind)
+            self._timer = loop.call_later(failure.at_s, self.fail_now, failure.kind)
 
     def submit(self, job: Job) -> None:
         """Take a job in; its `then` is called later, once, unless it is cancelled first.
@@ -121,7 +149,7 @@ class Dispatcher:
             InvalidArgument: a job of this ticket is in hand.
         """
         if self._is_draining:
-            raise Unavailable("The worker is draining.", DRAINING)
+            raise _draining()
         if job.ticket in self._jobs:
             raise InvalidArgument("A task of this id is in hand already.", "duplicate-id")
         waiting = Waiting(
@@ -174,7 +202,7 @@ class Dispatcher:
 
     async def _serve(self, jobs: list[Job]) -> None:
         taken_s = monotonic()
-        met = [(job, kind) for job in jobs if (kind := self._failure(job))]
+        met = [(job, kind) for job in jobs if (kind := self.failure(job.seed))]
         failing = {id(job): kind for job, kind in met}
         for job, kind in met:
             self._meet(job, kind)
@@ -195,9 +223,6 @@ class Dispatcher:
             else:
                 self._settle(job, replace(outcome, queue_s=taken_s - job.arrived_s))
 
-    def _failure(self, job: Job) -> Kind | None:
-        return self._injector.failure(job.seed, monotonic() - self._since_s)
-
     def _meet(self, job: Job, kind: Kind) -> None:
         """A job meets its failure as it is taken into service."""
         log.debug("injected-failure", kind=kind, worker=self.name, **job.about())
@@ -208,13 +233,13 @@ class Dispatcher:
             case "disconnect":
                 self.on_disconnect(job.owner)
             case "exit" | "hang":
-                self._fail_now(kind, job)
+                self.fail_now(kind, job.about())
             case "drop":
                 pass  # found out when it ends
 
-    def _fail_now(self, kind: Kind, job: Job | None = None) -> None:
-        about = {} if job is None else job.about()
-        log.warning("injected-failure", kind=kind, worker=self.name, **about)
+    def fail_now(self, kind: Kind, about: Mapping[str, Any] | None = None) -> None:
+        """The worker itself fails, not a task alone."""
+        log.warning("injected-failure", kind=kind, worker=self.name, **(about or {}))
         match kind:
             case "exit":
                 os._exit(EXIT_CODE)  # nothing is flushed, closed or said: that is the point
@@ -248,9 +273,16 @@ class Dispatcher:
         if self._jobs.get(job.ticket) is not job:
             return False
         del self._jobs[job.ticket]
-        if not self._jobs:
-            self._idle.set()
+        self._look_idle()
         return True
+
+    def _look_idle(self) -> None:
+        if not self._jobs and not self._others:
+            self._idle.set()
+
+
+def _draining() -> Unavailable:
+    return Unavailable("The worker is draining.", DRAINING)
 
 
 def _expired() -> Outcome:

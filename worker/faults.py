@@ -88,11 +88,13 @@ class Corruption:
             each row the answer of another; "bit-flip" flips one bit of one element.
         probability: that a task's result is corrupted.
         scale: in units of the results.
+        update_probability: that a step on a matrix which the worker holds leaves it corrupted.
     """
 
     law: Literal["gaussian", "sign-flip", "swap", "bit-flip"]
     probability: float = 1.0
     scale: float = 1.0
+    update_probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,24 @@ class Injector:
             `outputs` itself where this task is spared, else new arrays of the same shapes.
         """
         law = self.faults.corruption
-        if law is None or self._uniforms.at(_LIES, seed) >= law.probability:
+        return (
+            outputs if law is None else self._corrupt(law, law.probability, seed, outputs, before)
+        )
+
+    def corrupt_update(self, seed: int, values: list[Array]) -> list[Array]:
+        """What a step makes of a matrix that the worker holds: as `corrupt`, and there to stay."""
+        law = self.faults.corruption
+        return values if law is None else self._corrupt(law, law.update_probability, seed, values)
+
+    def _corrupt(
+        self,
+        law: Corruption,
+        probability: float,
+        seed: int,
+        outputs: list[Array],
+        before: Sequence[Array] = (),
+    ) -> list[Array]:
+        if self._uniforms.at(_LIES, seed) >= probability:
             return outputs
         noise = np.random.Generator(np.random.Philox(key=self._uniforms.bits(_NOISE, seed)))
         match law.law:

@@ -265,19 +265,24 @@ class FailureText(Text):
         return self
 
 
-class GaussianText(Text):
+class LieText(Text):
+    """What all corruptions say beside their law."""
+
+    probability: Chance = 1.0
+    update_probability: Chance | None = None  # of steps on matrices held; by default none
+
+
+class GaussianText(LieText):
     """Noise of standard deviation `scale`, in units of the results."""
 
     law: Literal["gaussian"]
-    probability: Chance = 1.0
     scale: Above = 1.0
 
 
-class OtherCorruptionText(Text):
+class OtherCorruptionText(LieText):
     """Corruptions without a parameter."""
 
     law: Literal["sign-flip", "swap", "bit-flip"]
-    probability: Chance = 1.0
 
 
 CorruptionText = Annotated[GaussianText | OtherCorruptionText, Field(discriminator="law")]
@@ -309,7 +314,11 @@ class FaultsText(Text):
             failure=faults.Failure(failure.kind, failure.at_s, failure.probability or 0.0)
             if failure
             else None,
-            corruption=faults.Corruption(lie.law, lie.probability, _scale(lie)) if lie else None,
+            corruption=faults.Corruption(
+                lie.law, lie.probability, _scale(lie), lie.update_probability or 0.0
+            )
+            if lie
+            else None,
         )
 
     def json_text(self) -> str:

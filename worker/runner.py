@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,15 @@ MOST_TOLD = 16  # tasks in one log line
 LONGEST_WAIT_S = 86_400.0  # of one wait, which heavy tails of delay laws can exceed
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Delayed(Protocol):
+    """What may be late on the device: a job, or an operation on matrices."""
+
+    seed: int
+    is_cancelled: bool
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,26 @@ class Runner:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._serve, jobs, injector)
 
+    async def perform(
+        self, one: Delayed, work: Callable[[], T], injector: Injector
+    ) -> tuple[T | None, float]:
+        """Do other work than programs, after its delay; None where it was cancelled meanwhile.
+
+        Returns:
+            What it gives, and the seconds in service, delay included.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._perform, one, work, injector)
+
+    def _perform(
+        self, one: Delayed, work: Callable[[], T], injector: Injector
+    ) -> tuple[T | None, float]:
+        start_s = monotonic()
+        self._wait([one], injector, start_s)
+        with torch.inference_mode():
+            done = None if one.is_cancelled else work()
+        return done, monotonic() - start_s
+
     def stir(self) -> None:
         """A job was cancelled: an interruptible delay may end."""
         self._stirred.set()
@@ -157,7 +186,7 @@ class Runner:
         if len(self._last) > LAST_KEPT:
             del self._last[next(iter(self._last))]  # of the program that ran longest ago
 
-    def _wait(self, jobs: Sequence[Job], injector: Injector, start_s: float) -> None:
+    def _wait(self, jobs: Sequence[Delayed], injector: Injector, start_s: float) -> None:
         """Spend the delays of a batch."""
         delay = injector.faults.delay
         if delay is None:

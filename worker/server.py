@@ -12,12 +12,15 @@ from grpc_reflection.v1alpha import reflection
 
 from kofn.metrics import MetricsServer, serve_metrics
 from kofn.tracing import Tracing
-from kofn.wire import channels, worker_pb2, worker_pb2_grpc
+from kofn.wire import channels, matrices_pb2, matrices_pb2_grpc, worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import Internal
 from kofn.wire.serving import ErrorInterceptor
 from kofn.wire.signing import trusted_key
 from worker.config import WorkerConfig
 from worker.dispatch import Dispatcher
+from worker.matrices import Matrices
+from worker.matrices_service import MatricesService
+from worker.operations import Operations
 from worker.programs import Programs
 from worker.queue import Queue
 from worker.runner import Runner
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from worker.tracing import TaskSpans
 
 WORKER = worker_pb2.DESCRIPTOR.services_by_name["Worker"].full_name
+MATRICES = matrices_pb2.DESCRIPTOR.services_by_name["Matrices"].full_name
 CLOSE_GRACE_S = 0.5  # for calls that hear of their end only now; a watch of health never does
 
 log = structlog.get_logger(__name__)
@@ -76,13 +80,20 @@ class WorkerServer:
         )
         queue = Queue(config.max_batch_rows, config.max_queue_tasks)
         self.dispatcher = Dispatcher(config.name, queue, self._runner, self._spans())
-        self._service = WorkerService(config.name, config.device, programs, self.dispatcher)
+        operations = Operations(self.dispatcher, self._runner)
+        self._service = WorkerService(
+            config.name, config.device, programs, self.dispatcher, operations
+        )
+        matrices = Matrices(config.matrices_mb * 2**20)
         interceptors = [Hang(self.dispatcher.awake), ErrorInterceptor()]
         server = self._server = channels.server(interceptors, config.max_message_mb * 2**20)
         worker_pb2_grpc.add_WorkerServicer_to_server(self._service, server)
+        matrices_pb2_grpc.add_MatricesServicer_to_server(
+            MatricesService(config.name, config.device, matrices, operations), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
-            (WORKER, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+            (WORKER, MATRICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         try:
             await programs.survey()
@@ -157,5 +168,5 @@ class WorkerServer:
         self._service.abort(Internal("The worker runs no tasks any more."))
 
     async def _set_health(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
-        for service in ("", WORKER):
+        for service in ("", WORKER, MATRICES):
             await self._health.set(service, status)

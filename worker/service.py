@@ -20,6 +20,7 @@ from kofn.wire.errors import InvalidArgument, KofnError
 from kofn.wire.serving import ServerInterceptor
 from worker.dispatch import Dispatcher
 from worker.faults_text import parse_faults
+from worker.operations import Operations
 from worker.programs import Programs
 from worker.runner import Outcome
 from worker.stream import Stream, job, lost, result
@@ -39,13 +40,22 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         name, device: told to masters.
         programs: what this worker holds.
         dispatcher: who runs tasks; told here whose streams an injected fault breaks.
+        operations: what else is in hand, and breaks off with all streams.
     """
 
-    def __init__(self, name: str, device: str, programs: Programs, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        name: str,
+        device: str,
+        programs: Programs,
+        dispatcher: Dispatcher,
+        operations: Operations,
+    ) -> None:
         self._name = name
         self._device = device
         self._programs = programs
         self._dispatcher = dispatcher
+        self._operations = operations
         self._streams: set[Stream] = set()
         self._single: dict[object, asyncio.Future[Outcome]] = {}  # calls of Run, by job's owner
         dispatcher.on_disconnect = self._disconnect
@@ -170,6 +180,8 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
     def _disconnect(self, owner: Hashable | None) -> None:
         """An injected fault breaks one stream, or all of them."""
         error = lost("The worker breaks this stream, as told.")
+        if owner is None:
+            self._operations.break_off()
         for stream in list(self._streams):
             if owner is None or owner is stream:
                 stream.abort(error)

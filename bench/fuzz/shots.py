@@ -16,8 +16,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from bench.fuzz.mutate import mutated, noise, spoiled
-from kofn.wire import control_pb2, inference_pb2, worker_pb2
+from kofn.wire import control_pb2, inference_pb2, matrices_pb2, worker_pb2
 from kofn.wire.errors import REASON_KEY
+from kofn.wire.matrices import head_of
 from kofn.wire.tensors import input_tensor, to_wire
 
 PATIENCE_S = 20.0  # longer than any reply may take: past it, something hangs
@@ -33,6 +34,7 @@ ENDLESS = ("WatchEvents", "Watch")
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 CONTROL = control_pb2.DESCRIPTOR.services_by_name["Control"]
 WORKER = worker_pb2.DESCRIPTOR.services_by_name["Worker"]
+MATRICES = matrices_pb2.DESCRIPTOR.services_by_name["Matrices"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 _SHARES = {
@@ -96,7 +98,7 @@ def shots(target: Target, seed: int) -> Iterator[Shot]:
         (service, method)
         for service, served in (
             ("master", (INFERENCE, CONTROL, HEALTH, REFLECTION)),
-            ("worker", (WORKER, HEALTH, REFLECTION)),
+            ("worker", (WORKER, MATRICES, HEALTH, REFLECTION)),
         )
         for described in served
         for method in described.methods
@@ -148,6 +150,7 @@ def _good_messages(target: Target) -> dict[str, list[Message]]:
     }
     return {
         **named,
+        **_about_matrices(),
         "ModelInfer": [request],
         "ModelStreamInfer": [request],
         "Deploy": [
@@ -162,6 +165,34 @@ def _good_messages(target: Target) -> dict[str, list[Message]]:
         "PushProgram": [first, *(worker_pb2.ProgramChunk(data=part) for part in parts[1:])],
         "Check": [health_pb2.HealthCheckRequest(service=target.model)],
         "ServerReflectionInfo": [reflection_pb2.ServerReflectionRequest(list_services="*")],
+    }
+
+
+def _about_matrices() -> dict[str, list[Message]]:
+    """Of matrices at a worker: small ones."""
+    numbers = np.ones((2, 2))
+    head, ref = head_of(numbers), matrices_pb2.MatrixRef(name="fuzzed")
+    held, sent = matrices_pb2.Operand(held=ref), matrices_pb2.Operand(sent=head)
+    data = numbers.tobytes()
+    update = matrices_pb2.UpdateRequest(name="fuzzed", step=1, outputs=head, inputs=head, rate=0.1)
+    return {
+        "Put": [
+            matrices_pb2.PutMessage(put=matrices_pb2.PutMatrix(matrix=ref, head=head)),
+            matrices_pb2.PutMessage(data=data),
+        ],
+        "Get": [matrices_pb2.GetMatrixRequest(matrix=ref)],
+        "Drop": [matrices_pb2.DropRequest(names=["nothing"])],
+        "Multiply": [
+            matrices_pb2.MultiplyMessage(
+                multiply=matrices_pb2.MultiplyRequest(left=held, right=sent)
+            ),
+            matrices_pb2.MultiplyMessage(data=data),
+        ],
+        "Update": [
+            matrices_pb2.UpdateMessage(update=update),
+            matrices_pb2.UpdateMessage(data=2 * data),
+        ],
+        "Sketch": [matrices_pb2.SketchRequest(matrix=ref, columns=2)],
     }
 
 
