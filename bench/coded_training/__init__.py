@@ -1,0 +1,1 @@
+"""Coded training beside copies, MDS rows and columns, and no code, at equal numbers of nodes."""
