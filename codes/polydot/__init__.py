@@ -8,7 +8,7 @@ from codes.base import NotRecoverable
 from codes.locating import TooManyErrors
 from codes.polydot.frame import Decoded, Frame, Inaccurate, Limits
 from codes.polydot.layer import Layer
-from codes.polydot.product import Noise, Product, product_noise, worst
+from codes.polydot.product import Noise, Product, energies, noise_of, product_noise, worst
 
 __all__ = [
     "Decoded",
@@ -20,6 +20,8 @@ __all__ = [
     "NotRecoverable",
     "Product",
     "TooManyErrors",
+    "energies",
+    "noise_of",
     "product_noise",
     "worst",
 ]

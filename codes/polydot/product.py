@@ -243,11 +243,21 @@ def product_noise(share_a: Array, share_b: Array) -> Noise:
     blocked sums, which libraries use, stay below a tenth of that. What is computed here in float64
     is not free of it either.
     """
-    energy = float(_energies(share_a, 0) @ _energies(share_b, 1))
     entries = share_a.shape[0] * share_b.shape[1]
-    size = float(np.sqrt(energy / entries))
     eps = float(np.finfo(share_a.dtype).eps)
-    of_sums = 0.5 + 0.05 * float(np.sqrt(share_a.shape[1]))
+    return noise_of(energies(share_a, 0), energies(share_b, 1), entries, eps)
+
+
+def noise_of(of_a: Array, of_b: Array, entries: int, eps: float) -> Noise:
+    """The same from the `energies` of A~'s columns and B~'s rows, which may be summed in pieces.
+
+    Args:
+        of_a, of_b: [inner].
+        entries: of the product.
+        eps: of the shares' precision.
+    """
+    size = float(np.sqrt(float(of_a @ of_b) / entries))
+    of_sums = 0.5 + 0.05 * float(np.sqrt(len(of_a)))
     return Noise((eps * of_sums + 2 * EPS64) * size, size)
 
 
@@ -257,7 +267,7 @@ def worst(noises: list[Noise]) -> Noise:
     return Noise(max(noise.sigma for noise in noises), float(np.median(sizes)))
 
 
-def _energies(share: Array, over: int) -> NDArray[np.float64]:
+def energies(share: Array, over: int) -> NDArray[np.float64]:
     """Sums of squares along an axis."""
     kept = "j" if over == 0 else "i"
     total = np.einsum(f"ij,ij->{kept}", share.real, share.real, dtype=np.float64)

@@ -228,11 +228,11 @@ class MatmulProgress(_message.Message):
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
-    sent: int
+    sent: float
     answered: int
     failed: int
     waiting: str
-    def __init__(self, sent: _Optional[int] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[str] = ...) -> None: ...
+    def __init__(self, sent: _Optional[float] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[str] = ...) -> None: ...
 
 class MatmulReport(_message.Message):
     __slots__ = ("estimate", "used", "liars", "checked", "encode_s", "wait_s", "decode_s")
