@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Mixes = NDArray[Any]  # float64, or complex128 for the family conj
 Whole = NDArray[np.int_]
 Powers = Callable[[int, Whole], Mixes]
-FAMILIES = ("mono", "conj", "cheb", "rkrp")
+FAMILIES = ("mono", "conj", "circle", "cheb", "rkrp")
 SEED = 7  # of rkrp: of all who share a code, the same
 
 
@@ -96,6 +96,18 @@ def halved(nodes: int, count: int) -> NDArray[np.float64]:
     return values
 
 
+def waves(nodes: int, count: int, times: int = 1) -> NDArray[np.float64]:
+    """`codes.interpolation.Circle`'s basis of a dimension, at `times` the angles of evenly spaced
+    points of the whole circle: as real as cosines are, and no point stands at an end. All rows have
+    the norm sqrt(count / 2), and products of two functions the mean 1/2 if they are the same, else
+    0."""
+    halves = np.arange(1, count, 2) if count % 2 == 0 else np.arange(2, count, 2)
+    turns = halves * times * scattered(nodes)[:, None] % (2 * nodes)
+    constant = np.full((nodes, count % 2), np.sqrt(0.5))
+    angle = np.pi * turns / nodes
+    return np.concatenate([constant, np.cos(angle), np.sin(angle)], axis=1)
+
+
 def unit(mixes: Mixes) -> tuple[Mixes, NDArray[np.float64]]:
     """Mixes with a norm of 1 for every node, and the norms that they had, [nodes]."""
     norms = np.sqrt((np.abs(mixes.reshape(len(mixes), -1)) ** 2).sum(axis=1))
@@ -121,19 +133,23 @@ def _aligned(powers: Powers, nodes: int, m: int, p: int, n: int) -> Mixing:
     return Mixing(of_a, of_b, generator, picked(wanted, count))
 
 
-def _outer(left: NDArray[np.float64], right: NDArray[np.float64], p: int) -> Mixing:
-    """Outer functions left_i and right_l of a node times inner Chebyshev ones: the unknowns are
-    left_i right_l T_k, k <= 2 p - 2, and C_il has k = p - 1."""
+def _outer(
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    inner: tuple[NDArray[np.float64], NDArray[np.float64]],
+    products: NDArray[np.float64],
+    wanted: tuple[int, float],
+) -> Mixing:
+    """Outer functions left_i and right_l of a node times inner ones, of A and of B, whose products
+    are sums of 2 p - 1 functions: the unknowns are left_i right_l times these, and of each C_il one
+    is wanted, so many times."""
     (nodes, m), n = left.shape, right.shape[1]
-    rising = halved(nodes, p)
-    of_a, size_a = unit(left[:, :, None] * rising[:, None, :])
-    of_b, size_b = unit(rising[:, ::-1, None] * right[:, None, :])
-    width = 2 * p - 1
-    inner = chebyshev(nodes, np.arange(width))
-    products = np.einsum("bi,bl,bk->bilk", left, right, inner).reshape(nodes, -1)
-    wanted = np.arange(m * n) * width + p - 1
-    extraction = picked(wanted, m * n * width, 2.0 if p > 1 else 1.0)
-    return Mixing(of_a, of_b, products / (size_a * size_b)[:, None], extraction)
+    of_a, size_a = unit(left[:, :, None] * inner[0][:, None, :])
+    of_b, size_b = unit(inner[1][:, :, None] * right[:, None, :])
+    width = products.shape[1]
+    generator = np.einsum("bi,bl,bk->bilk", left, right, products).reshape(nodes, -1)
+    extraction = picked(np.arange(m * n) * width + wanted[0], m * n * width, wanted[1])
+    return Mixing(of_a, of_b, generator / (size_a * size_b)[:, None], extraction)
 
 
 def _mono(m: int, p: int, n: int, nodes: int) -> Mixing:
@@ -144,22 +160,39 @@ def _conj(m: int, p: int, n: int, nodes: int) -> Mixing:
     return _aligned(half_circle, nodes, m, p, n)
 
 
-def _cheb(m: int, p: int, n: int, nodes: int) -> Mixing:
-    """A_ij at T_i(u) T_j(v), B_kl at T_(p-1-k)(v) T_(m l)(u), u = T_(2p-1)(v)."""
+def _circle(m: int, p: int, n: int, nodes: int) -> Mixing:
+    """A_ij at w_i(u) w_j(v), B_kl at w_k(v) w_l(m u), u = (2 p - 1) v, w waves: products have all
+    frequencies once."""
     width = 2 * p - 1
-    left = chebyshev(nodes, width * np.arange(m))
-    return _outer(left, chebyshev(nodes, width * m * np.arange(n)), p)
+    return _waved(waves(nodes, m, width), waves(nodes, n, width * m), p)
 
 
 def _rkrp(m: int, p: int, n: int, nodes: int) -> Mixing:
     """Normal numbers for the outer functions."""
     rng = np.random.default_rng(SEED)
-    return _outer(rng.standard_normal((nodes, m)), rng.standard_normal((nodes, n)), p)
+    return _waved(rng.standard_normal((nodes, m)), rng.standard_normal((nodes, n)), p)
+
+
+def _waved(left: NDArray[np.float64], right: NDArray[np.float64], p: int) -> Mixing:
+    """Waves inside: wanted is the mean of products, 1/2 sum_j A_ij B_jl, which is at sqrt(1/2)."""
+    nodes = len(left)
+    inner = waves(nodes, p)
+    return _outer(left, right, (inner, inner), waves(nodes, 2 * p - 1), (0, float(np.sqrt(2))))
+
+
+def _cheb(m: int, p: int, n: int, nodes: int) -> Mixing:
+    """A_ij at T_i(u) T~_j(v), B_kl at T~_(p-1-k)(v) T_(m l)(u), u = T_(2p-1)(v)."""
+    width = 2 * p - 1
+    left = chebyshev(nodes, width * np.arange(m))
+    right = chebyshev(nodes, width * m * np.arange(n))
+    inner, products = halved(nodes, p), chebyshev(nodes, np.arange(width))
+    return _outer(left, right, (inner, inner[:, ::-1]), products, (p - 1, 2.0 if p > 1 else 1.0))
 
 
 _MIXINGS: dict[str, Callable[[int, int, int, int], Mixing]] = {
     "mono": _mono,
     "conj": _conj,
+    "circle": _circle,
     "cheb": _cheb,
     "rkrp": _rkrp,
 }

@@ -13,16 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codes.base import Matrix, check_choice, check_size
-from codes.polydot.families import (
-    Mixes,
-    Powers,
-    chebyshev,
-    half_circle,
-    halved,
-    picked,
-    segment,
-    unit,
-)
+from codes.polydot.families import Mixes, Powers, half_circle, picked, segment, unit, waves
 from codes.polydot.frame import Frame
 from codes.polydot.product import MOST_BLOCKS, mixed, split
 
@@ -52,18 +43,19 @@ class Layer:
     Forward: S = W X for X [N_in, B]; the node returns W~ x~, m blocks are decoded from K_f rows.
     Backward: C = W^T D for D [N_out, B]; W~^T d~ (plain transpose), n blocks from K_b rows.
     Update: W~ <- W~ - rate d^ x^T (plain transpose) changes W by - rate D X^T.
-    Families: cheb, for n = 1: all real, x~ = x^ = X unsplit, K_f = m, K_b = 2 m - 1. conj:
-    complex, two rows a node, K_f = m n + n - 1, K_b = 2 m n - n. mono: the same K, real, for a few
-    blocks only: it amplifies rounding.
-    Source: [dutta2018]; cheb is this project's.
+    Families: circle, for n = 1: all real, x~ = x^ = X unsplit and d~ = d^, so that an update needs
+    nothing that the passes have not sent; K_f = m, K_b = 2 m - 1. conj: complex, two rows a node,
+    K_f = m n + n - 1, K_b = 2 m n - n; x~ and d~ are conj(x^) and conj(d^), turned. mono: the same
+    K, real, for a few blocks only: it amplifies rounding.
+    Source: [dutta2018]; circle is this project's.
 
     Args:
         blocks_m, blocks_n: of W's rows and columns, 1 to 64 each.
         nodes: enough for both passes, up to 256.
-        family: "cheb", "conj" or "mono"; "auto": cheb for n = 1, else conj.
+        family: "circle", "conj" or "mono"; "auto": circle for n = 1, else conj.
     """
 
-    FAMILIES: ClassVar[tuple[str, ...]] = ("mono", "conj", "cheb")
+    FAMILIES: ClassVar[tuple[str, ...]] = ("mono", "conj", "circle")
 
     blocks_m: int
     blocks_n: int
@@ -79,9 +71,9 @@ class Layer:
                     f"not {value!r}."
                 )
         check_choice("family", self.family, ("auto", *self.FAMILIES))
-        if self.kind == "cheb" and self.blocks_n > 1:
+        if self.kind == "circle" and self.blocks_n > 1:
             raise ValueError(
-                f"Argument 'blocks_n' must be 1 for the family cheb, not {self.blocks_n}; "
+                f"Argument 'blocks_n' must be 1 for the family circle, not {self.blocks_n}; "
                 f"conj takes any."
             )
         says = f"what {self.kind} at (m, n) = ({self.blocks_m}, {self.blocks_n}) needs"
@@ -92,19 +84,19 @@ class Layer:
         """The family that was chosen."""
         if self.family != "auto":
             return self.family
-        return "cheb" if self.blocks_n == 1 else "conj"
+        return "circle" if self.blocks_n == 1 else "conj"
 
     @property
     def forward_threshold(self) -> int:
         """K_f, real rows."""
         m, n = self.blocks_m, self.blocks_n
-        return m if self.kind == "cheb" else m * n + n - 1
+        return m if self.kind == "circle" else m * n + n - 1
 
     @property
     def backward_threshold(self) -> int:
         """K_b, real rows."""
         m, n = self.blocks_m, self.blocks_n
-        return 2 * m - 1 if self.kind == "cheb" else 2 * m * n - n
+        return 2 * m - 1 if self.kind == "circle" else 2 * m * n - n
 
     @property
     def rows_per_node(self) -> int:
@@ -119,7 +111,7 @@ class Layer:
     @cached_property
     def mixings(self) -> Mixings:
         """With which numbers nodes mix."""
-        if self.kind == "cheb":
+        if self.kind == "circle":
             return _rows(self.blocks_m, self.nodes)
         powers = half_circle if self.kind == "conj" else segment
         return _grid(self.blocks_m, self.blocks_n, self.nodes, powers)
@@ -209,16 +201,16 @@ def _plain(mixes: Mixes) -> Frame:
 
 
 def _rows(m: int, nodes: int) -> Mixings:
-    """W_i at T~_i and D_i at T~_(m-1-i): in the backward pass twice the coefficient of T_(m-1) is
-    wanted."""
-    rising, size = unit(halved(nodes, m))
+    """W_i and D_i at wave i: in the backward pass wanted is the mean of products,
+    1/2 sum_i W_i^T D_i, which is at sqrt(1/2)."""
+    of_rows, size = unit(waves(nodes, m))
     ones = np.ones((nodes, 1))
     width = 2 * m - 1
-    backward = chebyshev(nodes, np.arange(width)) / (size * size)[:, None]
-    wanted = picked(np.array([m - 1]), width, 2.0 if m > 1 else 1.0)
     return Mixings(
-        weight=rising[:, :, None], x=ones, d=rising[:, ::-1], x_update=ones, d_update=rising,
-        forward=rising, forward_wanted=np.eye(m), backward=backward, backward_wanted=wanted,
+        weight=of_rows[:, :, None], x=ones, d=of_rows, x_update=ones, d_update=of_rows,
+        forward=of_rows, forward_wanted=np.eye(m),
+        backward=waves(nodes, width) / (size * size)[:, None],
+        backward_wanted=picked(np.array([0]), width, float(np.sqrt(2))),
     )  # fmt: skip
 
 

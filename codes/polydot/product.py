@@ -13,6 +13,7 @@ from codes.polydot.families import FAMILIES, Mixes, Mixing, mixing, unknowns
 from codes.polydot.frame import Decoded, Frame, Limits
 
 MOST_BLOCKS = 64  # of one axis; beyond it a slip of the pen
+MANY_LOST = 8  # from here on the worst of 200 random losses was decoded better by rkrp, for m n > 8
 PIECE = 1 << 18  # entries of a share that are mixed at once in float64
 EPS64 = float(np.finfo(np.float64).eps)
 Array = NDArray[Any]
@@ -36,22 +37,22 @@ class Product:
     """C = A B from any `node_threshold` of the nodes, each of which multiplies two mixes of blocks.
 
     A is an m x p grid of blocks, B a p x n one. p = 1 are polynomial codes, m = n = 1 is MatDot.
-    Threshold: K rows: p m n + p - 1 of families mono and conj, m n (2 p - 1) of cheb and rkrp. A
-    node's answer is one row, and of conj, whose shares are complex, two.
+    Threshold: K rows: p m n + p - 1 of families mono and conj, m n (2 p - 1) of circle, cheb and
+    rkrp. A node's answer is one row, and of conj, whose shares are complex, two.
     Encode: A~ = sum_ij of_a[i, j] A_ij, B~ = sum_kl of_b[k, l] B_kl. Node: A~ B~.
     Decode: least squares over all healthy rows, in float64.
     Cost: encode nodes (|A| + |B|), decode nodes |C| multiply-adds; a node's product is 1 / (m p n)
     of the whole, four times that of conj; operands' shares are |A| / (m p) and |B| / (p n), twice
     that of conj, and its answer |C| / (m n), of conj the same twice.
     Liars: named up to a limit; see `most_liars`.
-    Source: [dutta2018]; cheb for m n > 1 and p > 1 is this project's, rkrp after [subramaniam2019].
-    Deviates: real points, a half circle, or none (see docs/polydot.md); all responders are used.
+    Source: [dutta2018]; circle is this project's, cheb after [fahim2019], rkrp [subramaniam2019].
+    Deviates: points and bases that keep rounding small (docs/polydot.md); all responders are used.
 
     Args:
         blocks_m, blocks_p, blocks_n: of A's rows, the inner dimension, B's columns; 1 to 64 each.
         nodes: `node_threshold` to 256.
-        family: "mono", "conj", "cheb" or "rkrp"; "auto" chooses: conj where p > 1 and m n > 1,
-            else cheb, or rkrp where p = 1 and more nodes than 2 may be lost.
+        family: "mono", "conj", "circle", "cheb" or "rkrp"; "auto" chooses: conj where p > 1 and
+            m n > 1, else circle, but rkrp where p = 1 and 8 nodes or more may be lost.
     """
 
     name: ClassVar[str] = "polydot"
@@ -83,8 +84,7 @@ class Product:
         m, p, n = self.grid
         if p > 1 and m * n > 1:
             return "conj"
-        spare = self.nodes - unknowns("cheb", m, p, n)
-        return "rkrp" if p == 1 and spare > 2 else "cheb"
+        return "rkrp" if p == 1 and self.nodes >= m * n + MANY_LOST else "circle"
 
     @property
     def grid(self) -> tuple[int, int, int]:

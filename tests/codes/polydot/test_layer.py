@@ -115,8 +115,11 @@ def test_inputs_are_codewords_too() -> None:
         assert frame.locate(dict(enumerate(shares))) == (7,)
 
 
-def test_half_circle_updates_need_no_further_upload() -> None:
-    """x~ = z^(n - 1) conj(x^) and d~ = z^(n (m - 1)) conj(d^)."""
+def test_updates_need_no_further_upload() -> None:
+    """circle: d~ = d^, x~ = x^. conj: x~ = z^(n - 1) conj(x^), d~ = z^(n (m - 1)) conj(d^)."""
+    whole = Layer(4, 1, 9)
+    np.testing.assert_array_equal(whole.mixings.d, whole.mixings.d_update)
+    np.testing.assert_array_equal(whole.mixings.x, whole.mixings.x_update)
     layer = Layer(3, 2, 9)
     trained = Trained(layer)
     x, d = layer.split_x(trained.x), layer.split_d(trained.d)
@@ -135,6 +138,6 @@ def test_layers_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'nodes' must be at least .* 7, not 6"):
         Layer(4, 1, 6)
     with pytest.raises(ValueError, match="'blocks_n' must be 1"):
-        Layer(2, 2, 12, "cheb")
+        Layer(2, 2, 12, "circle")
     with pytest.raises(ValueError, match="'family'"):
         Layer(2, 1, 12, "rkrp")

@@ -18,7 +18,9 @@ def reached(family: str, m: int, p: int, n: int, spare: int = 2) -> Product:
     return Product(m, p, n, needed + spare, family)
 
 
-@pytest.mark.parametrize(("family", "limit"), [("conj", 1e-12), ("cheb", 1e-12), ("rkrp", 1e-11)])
+@pytest.mark.parametrize(
+    ("family", "limit"), [("conj", 1e-12), ("circle", 1e-13), ("cheb", 1e-12), ("rkrp", 1e-11)]
+)
 def test_any_nodes_that_are_enough_give_the_product(family: str, limit: float) -> None:
     for m, p, n in GRIDS:
         code = reached(family, m, p, n)
@@ -46,8 +48,8 @@ def test_thresholds_are_those_of_the_papers() -> None:
         aligned, apart = p * m * n + p - 1, m * n * (2 * p - 1)
         assert Product(m, p, n, 100, "mono").node_threshold == aligned
         assert Product(m, p, n, 100, "conj").node_threshold == (aligned + 1) // 2
-        assert Product(m, p, n, 100, "cheb").threshold == apart
-        assert Product(m, p, n, 100, "rkrp").threshold == apart
+        for family in ("circle", "cheb", "rkrp"):
+            assert Product(m, p, n, 100, family).threshold == apart
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -71,6 +73,24 @@ def test_matdot_by_hand() -> None:
     assert code.encode_b(b)[0].item() == pytest.approx((point * 5 + 7 / 2) / scale)
 
 
+def test_waves_by_hand() -> None:
+    """(2, 1, 2) at the angle t: A~ mixes by cos and sin of t / 2, B~ by those of t."""
+    code = Product(2, 1, 2, 4, "circle")
+    t = 2 * np.pi / 4 * 2  # node 1 stands on point 2 of 4
+    assert code.encode_a(np.array([[2.0], [3.0]]))[1].item() == pytest.approx(
+        2 * np.cos(t / 2) + 3 * np.sin(t / 2)
+    )
+    assert code.encode_b(np.array([[5.0, 7.0]]))[1].item() == pytest.approx(
+        5 * np.cos(t) + 7 * np.sin(t)
+    )
+
+
+def test_all_waves_together_are_a_mean() -> None:
+    """MatDot on the whole circle: with all nodes every answer has the same weight."""
+    frame = Product(1, 3, 1, 8).frame
+    assert np.ptp(frame._pattern(tuple(range(8))).decoder) < 1e-14
+
+
 def test_half_circle_by_hand() -> None:
     """(2, 1, 1) of 2 nodes: A~ = (A_0 + z A_1) / sqrt 2 at z = exp(i pi / 4)."""
     code = Product(2, 1, 1, 2, "conj")
@@ -80,8 +100,8 @@ def test_half_circle_by_hand() -> None:
 
 def test_families_are_chosen_by_the_rules() -> None:
     assert Product(2, 2, 2, 12).kind == "conj"
-    assert Product(1, 3, 1, 12).kind == "cheb"
-    assert Product(2, 1, 2, 6).kind == "cheb"
+    assert Product(1, 3, 1, 13).kind == "circle"
+    assert Product(2, 1, 2, 11).kind == "circle"
     assert Product(2, 1, 2, 12).kind == "rkrp"
 
 
