@@ -7,6 +7,7 @@ workers. Counts what it costs while counted requests arrive.
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,9 @@ class Cluster:
         self._random = random.Random(int(third.integers(2**62)))
         self._wanted: dict[int, frozenset[int]] = {}
         self._batcher = Batcher(setting.code.q, setting.limits)
-        self._pump_at = float("inf")  # what the engine knows of
+        self._pump_at = inf  # what the engine knows of
         self._in_flight: set[Batch] = set()
+        self._most_in_flight = inf if setting.max_in_flight is None else setting.max_in_flight
         self._expiring: deque[Request] = deque()  # by deadline, done ones too
         self._uncounted = int(setting.requests * WARM_UP_SHARE)
         self._total = self._uncounted + setting.requests
@@ -158,15 +160,15 @@ class Cluster:
         if due is not None:
             if due != self._pump_at:
                 return
-            self._pump_at = float("inf")
-        while len(self._in_flight) < self.setting.max_in_flight:
+            self._pump_at = inf
+        while len(self._in_flight) < self._most_in_flight:
             plan = self._batcher.take(self.engine.now)
             if plan is None:
                 break
             batch = Batch(plan, self)
             self._in_flight.add(batch)
             batch.start()
-        if len(self._in_flight) < self.setting.max_in_flight:
+        if len(self._in_flight) < self._most_in_flight:
             next_due = self._batcher.next_due()
             if next_due is not None and next_due < self._pump_at:
                 self._pump_at = next_due

@@ -83,10 +83,14 @@ class Histogram:
         return min(max(value, self._least), self._most)
 
     def share_within(self, latency_s: float) -> float:
-        """Share of those taken that are at most so long, to a bin's width."""
-        self._flush()
-        place = int(log(max(latency_s, LOWEST_S) / LOWEST_S) / STEP + 1e-9)
-        return float(self._counts[: place + 1].sum()) / max(1, self.count)
+        """Share of those taken that are at most so long; within a bin as if spread evenly."""
+        total = self.count
+        if not total or latency_s >= self._most:
+            return float(total > 0)
+        place = min(BINS - 1.0, log(max(latency_s, LOWEST_S) / LOWEST_S) / STEP)
+        whole = int(place)
+        inside = (place - whole) * self._counts[whole]
+        return float(self._counts[:whole].sum() + inside) / total
 
     def points(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Upper edges in seconds, and counts, of the bins that hold something."""

@@ -124,7 +124,7 @@ class Setting:
         policy: when to decode, hedge and give up. Liars must be 0: there are no results to judge.
         rows: queries of a request.
         limits: of batches and of the queue before them.
-        max_in_flight: coded batches at the workers at once.
+        max_in_flight: coded batches at the workers at once; None: any number.
         timeout_s: a request ends then, with what is there.
         overhead: of a task, beside queue and service: the network, encoding and decoding.
         spread: who gets a batch's slots: "least loaded" is the master's own way.
@@ -141,7 +141,7 @@ class Setting:
     policy: Policy = field(default_factory=Policy)
     rows: int = 1
     limits: Limits = field(default=Limits(max_groups=16, max_delay_s=0.002, queue_rows=4096))
-    max_in_flight: int = 8
+    max_in_flight: int | None = 8
     timeout_s: float = 1.0
     overhead: Law = AT_ONCE
     spread: Spread = "least loaded"
@@ -149,10 +149,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         for name in ("requests", "rows", "max_in_flight"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"Argument {name!r} must be at least 1, not {getattr(self, name)}."
-                )
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Argument {name!r} must be at least 1, not {value}.")
         if not 0.0 < self.timeout_s < inf:
             raise ValueError(f"Argument 'timeout_s' must be above 0, not {self.timeout_s}.")
         if self.spread not in get_args(Spread):

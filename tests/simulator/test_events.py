@@ -27,7 +27,7 @@ def queueing(code: codes.Code, workers: Workers, rate: float, requests: int, **r
         "policy": PATIENT,
         "rows": code.q,
         "limits": ONE_BY_ONE,
-        "max_in_flight": 1_000_000,
+        "max_in_flight": None,
         "timeout_s": 1e6,
     }
     return Setting(code, (workers,), Poisson(rate), requests, **(defaults | rest))
