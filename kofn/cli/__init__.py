@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from kofn.cli import chaos, codes, demo, deploy, faults, infer, merge, models, status, train, up
+from kofn.cli import (
+    chaos,
+    codes,
+    demo,
+    deploy,
+    faults,
+    infer,
+    merge,
+    models,
+    report,
+    status,
+    train,
+    up,
+)
 from kofn.cli.output import words
 from kofn.settings import SettingsError
 from kofn.wire.errors import KofnError
@@ -26,6 +39,7 @@ app.command()(deploy.deploy)
 app.command()(status.status)
 app.command()(infer.infer)
 app.command()(merge.merge)
+app.command()(report.report)
 app.add_typer(faults.app, name="faults")
 app.command()(chaos.chaos)
 app.command()(chaos.down)

@@ -1,0 +1,64 @@
+"""Points, curves and verdicts of sweeps."""
+
+import numpy as np
+import pytest
+
+from report.dimensions import front
+from report.fronts import pareto
+from report.sweeps import points, survival
+from report.verdicts import verdict
+from support.sweeps import SYSTEMS, sweep_record
+
+
+def test_the_newest_record_of_a_system_counts_and_failures_have_no_figures() -> None:
+    old, new = (sweep_record("uncoded", seed=seed) for seed in (0, 1))
+    failed = sweep_record("backup", measured=None, failure="no worker came up")
+    (point,) = points([old, failed, new])
+    assert point.records == (new,)
+
+
+def test_points_of_data_sets_are_apart() -> None:
+    found = points([sweep_record("uncoded"), sweep_record("uncoded", dataset="mnist")])
+    assert [point.value("dataset") for point in found] == ["fashion-mnist", "mnist"]
+
+
+def test_survival_is_of_the_bins() -> None:
+    record = sweep_record("uncoded", queries=5000)
+    ends, beyond = survival(record)
+    latency = record["measured"]["latency"]
+    assert ends[-1] == latency["max_ms"]
+    assert beyond[-1] == pytest.approx(0, abs=1e-12)
+    for name, share in (("p50_ms", 0.5), ("p99_ms", 0.01), ("p999_ms", 0.001)):
+        at = int(np.searchsorted(ends, latency[name]))
+        assert beyond[at] - 1e-9 <= share <= beyond[at - 1] + 1e-9  # within a bin, 2 %
+
+
+def test_nothing_beats_the_front() -> None:
+    assert pareto([(1, 5), (2, 4), (2, 5), (3, 4), (3, 1), (1, 5)]) == [0, 1, 4, 5]
+    (point,) = points([sweep_record(title) for title in SYSTEMS])
+    titles = {record["title"] for record in front(point)}
+    assert {"uncoded", "hedged", "backup", "split-lagrange R=4"} <= titles
+    assert "replication" not in titles  # hedging is better, quicker and cheaper
+
+
+def _verdict(*titles: str) -> str:
+    (point,) = points([sweep_record(title) for title in titles])
+    told = verdict(point)
+    assert told is not None
+    return told.finding
+
+
+def test_verdicts_say_whether_coding_pays() -> None:
+    assert _verdict("uncoded", "replication", "parity, calibrated").startswith("coding pays")
+    assert _verdict("uncoded", "replication", "hedged", "split-lagrange R=4") == (
+        "coding does not pay: no code is about as accurate as the best baseline"
+    )
+    assert _verdict("backup", "parity, calibrated").startswith("coding does not pay")
+    assert _verdict("uncoded", "parity, calibrated") == (
+        "coding pays: no baseline is about as accurate as the best code"
+    )
+
+
+def test_baselines_alone_have_no_verdict() -> None:
+    (point,) = points([sweep_record("uncoded"), sweep_record("hedged")])
+    assert verdict(point) is None
