@@ -150,7 +150,10 @@ def throughput(
 @app.command()
 def tables(
     table: Annotated[
-        str, typer.Argument(help="A file of bench/tables: learned-codes, lagrange, cuts, coin.")
+        str,
+        typer.Argument(
+            help="A file of bench/tables: learned-codes, lagrange, cuts, coin, coded-training."
+        ),
     ],
     rows: Annotated[
         str, typer.Option(help="Only rows whose name matches: 'fashion-lenet.backup*'.")
@@ -187,11 +190,16 @@ def tables(
 def figures(
     folder: Annotated[Path, typer.Option(help="Where to.")] = Path("docs"),
 ) -> None:
-    """Draw the figures of docs/split-lagrange.md from the records."""
+    """Draw the figures of docs/split-lagrange.md and docs/coded-training.md from the records."""
+    from bench.coded_training import document as coded_training
     from bench.cuts import document as cuts
     from bench.lagrange import document
 
-    for path in (*document.draw(folder), cuts.draw(folder / "split-lagrange-cuts.png")):
+    for path in (
+        *document.draw(folder),
+        cuts.draw(folder / "split-lagrange-cuts.png"),
+        coded_training.draw(folder),
+    ):
         print(path)
 
 

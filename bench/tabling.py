@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import records
 from bench.bases import Bar
+from bench.coded_training.table import CodedTrainingTable
 from bench.coin.table import CoinTable
 from bench.cuts.table import CutsTable
 from bench.described import content_of
@@ -17,7 +18,7 @@ from bench.trained_codes import TrainedCodes
 from models.store import Store
 
 KINDS: dict[str, type[Table[Any]]] = {
-    kind.kind: kind for kind in (TrainedCodes, SplitTable, CutsTable, CoinTable)
+    kind.kind: kind for kind in (TrainedCodes, SplitTable, CutsTable, CoinTable, CodedTrainingTable)
 }
 
 

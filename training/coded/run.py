@@ -95,9 +95,12 @@ class CodedTraining:
             FloatingPointError: the loss is no longer a number.
         """
         kept = self._kept()
-        tries = 0
+        tries, is_lost = 0, False
         while self.step < self._recipe.steps:
             try:
+                if is_lost:
+                    self._go_back(kept)
+                    is_lost = False
                 if self.step % self._recipe.checkpoint_every == 0 and self.step > kept.step:
                     for weight in self._weights:
                         weight.keep()
@@ -108,7 +111,7 @@ class CodedTraining:
                 tries += 1
                 if tries > self._recipe.most_rollbacks:
                     raise
-                self._go_back(kept)
+                is_lost = True
 
     def _descend(self) -> None:
         self._optimiser.zero_grad()
