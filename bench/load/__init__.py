@@ -1,0 +1,1 @@
+"""Open-loop load: requests leave at given times, whatever became of those before."""
