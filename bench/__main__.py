@@ -14,6 +14,7 @@ from bench import records
 from bench.aicc import aicc
 from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.fuzz.command import fuzz
+from bench.load.command import load
 from bench.records import provenance
 from bench.recovery_command import recovery
 from bench.soak.command import soak
@@ -227,8 +228,8 @@ def live_accuracy(
 
     async def collect() -> list[dict[str, Any]]:
         found = []
-        load = measure_all(trained.split(","), shares, rate=rate, passes=passes, seed=seed)
-        async for row in load:
+        runs = measure_all(trained.split(","), shares, rate=rate, passes=passes, seed=seed)
+        async for row in runs:
             console.print(
                 f"{row['trained']}, {100 * row['unavailable']:g} % late: "
                 f"{row['difference_points']:+.2f} points from the formula"
@@ -245,7 +246,7 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, frontier, fuzz, liars, recovery, soak):
+for command in (aicc, coding, frontier, fuzz, liars, load, recovery, soak):
     app.command()(command)
 
 

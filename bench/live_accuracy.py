@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 import kofn
-from bench.load import Observation, drive, poisson
+from bench.load.arrivals import poisson
+from bench.load.driving import Server, drive
+from bench.load.seen import Seen
 from bench.outcomes import outcome
 from kofn.launch import Cluster, LocalWorkers
 from kofn.wire.source import Source
@@ -87,9 +89,9 @@ async def measure_all(
             await cluster.all_up(UP_S)
             async with kofn.AsyncClient(cluster.address) as client:
                 for share in shares:
-                    seen = await _load(
-                        client, wanted["name"], test, binding.code.k, share, rate, passes, seed
-                    )
+                    await _slow_down(client, share, seed)
+                    server = Server(cluster.address, wanted["name"], DEADLINE_S)
+                    seen = await _load(server, test, binding.code.k, rate, passes, seed)
                     yield {
                         "trained": name,
                         "dataset": card.dataset,
@@ -102,23 +104,17 @@ async def measure_all(
                     }
 
 
-async def _load(
-    client: kofn.AsyncClient,
-    model: str,
-    test: DataSet,
-    k: int,
-    share: float,
-    rate: float,
-    passes: int,
-    seed: int,
-) -> list[Observation]:
+async def _slow_down(client: kofn.AsyncClient, share: float, seed: int) -> None:
     law = {"law": "constant", "value_ms": LATE_MS, "probability": share, "interruptible": True}
     await client.set_faults({"seed": seed, "delay": law})
+
+
+async def _load(server: Server, test: DataSet, k: int, rate: float, passes: int, seed: int) -> Seen:
     rng = np.random.default_rng(seed)
     count = len(test.images) // k * k
     rows = np.concatenate([rng.permutation(count).reshape(-1, k) for _ in range(passes)])
     times = poisson(rate, 2 * len(rows) / rate, seed)[: len(rows)]
-    return await drive(client, model, test.images.numpy(), rows, times, deadline_s=DEADLINE_S)
+    return await drive(server, test.images.numpy(), rows, times)
 
 
 def _offline(binding: Binding, test: DataSet) -> Worth:
@@ -135,19 +131,17 @@ def _offline(binding: Binding, test: DataSet) -> Worth:
     return measure(binding.code, by_role, test)
 
 
-def compared(seen: Sequence[Observation], test: DataSet, offline: Worth) -> dict[str, Any]:
+def compared(seen: Seen, test: DataSet, offline: Worth) -> dict[str, Any]:
     """What the cluster answered, beside the formula.
 
     Args:
-        seen: at least one.
+        seen: at least one request.
         test: whose rows were asked for.
         offline: the code's worth with one slot lost.
     """
     labels = test.labels.numpy()
-    rows = np.concatenate([one.rows for one in seen])
-    source = np.concatenate([one.source for one in seen])
-    right = np.concatenate([one.predictions for one in seen]) == labels[rows]
-    decoded = source == Source.DECODED
+    right = seen.predictions == labels[seen.rows]
+    decoded = seen.source == Source.DECODED
     told = outcome(seen, labels, len(test.classes))
     share = told.lost / told.queries
     a_a, a_d = offline.clean.value, offline.lost_only.value

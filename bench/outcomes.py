@@ -1,12 +1,11 @@
 """From observations to the figures of a table: accuracies with intervals, latencies, costs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.load import Observation
+from bench.load.seen import Seen
 from kofn.wire.source import Source
 from models.cards import wilson
 
@@ -38,24 +37,22 @@ class Outcome:
     missing: int
 
 
-def outcome(seen: Sequence[Observation], labels: npt.NDArray[np.int64], classes: int) -> Outcome:
+def outcome(seen: Seen, labels: npt.NDArray[np.int64], classes: int) -> Outcome:
     """Sum up what was observed.
 
     Args:
-        seen: at least one.
+        seen: at least one request.
         labels: true class of every image.
         classes: how many there are; a missing answer is worth 1/classes.
     """
-    source = np.concatenate([one.source for one in seen])
-    right = np.concatenate([one.predictions == labels[one.rows] for one in seen])
-    missing = source == Source.MISSING
-    credit = np.where(missing, 1 / classes, right)
-    lost = source != Source.DIRECT
-    p50, p99, p999 = 1e3 * np.quantile([one.latency_s for one in seen], (0.5, 0.99, 0.999))
+    right = seen.predictions == labels[seen.rows]
+    credit = np.where(seen.is_missing, 1 / classes, right)
+    lost = seen.source != Source.DIRECT
+    p50, p99, p999 = 1e3 * np.quantile(seen.latency_s, (0.5, 0.99, 0.999))
     count, hits = int(lost.sum()), float(credit[lost].sum())
     return Outcome(
         requests=len(seen),
-        queries=len(source),
+        queries=seen.source.size,
         p50_ms=float(p50),
         p99_ms=float(p99),
         p999_ms=float(p999),
@@ -63,5 +60,5 @@ def outcome(seen: Sequence[Observation], labels: npt.NDArray[np.int64], classes:
         lost=count,
         lost_only=hits / count if count else None,
         lost_interval=wilson(round(hits), count) if count else None,
-        missing=int(missing.sum()),
+        missing=int(seen.is_missing.sum()),
     )

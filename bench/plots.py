@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
@@ -13,7 +14,7 @@ FLOOR, CEILING = 0.01, 3.0  # of errors that are drawn
 
 
 def latency_cdf(
-    path: Path, latencies_s: Mapping[str, Sequence[float]], title: str, subtitle: str = ""
+    path: Path, latencies_s: Mapping[str, npt.NDArray[np.float64]], title: str, subtitle: str = ""
 ) -> None:
     """Draw the share of requests answered within a time, and the share that took longer, as PNG.
 
@@ -25,7 +26,7 @@ def latency_cdf(
     figure = Figure(figsize=(11, 4.6), layout="constrained", dpi=150)
     whole, tail = figure.subplots(1, 2)
     for colour, (name, values) in zip(COLOURS, latencies_s.items(), strict=False):
-        ms = 1e3 * np.sort(np.asarray(values))
+        ms = 1e3 * np.sort(values)
         share = np.arange(1, len(ms) + 1) / len(ms)
         whole.step(ms, share, where="post", color=colour, label=name, linewidth=2)
         tail.step(ms, 1 - share + 1 / len(ms), where="pre", color=colour, label=name, linewidth=2)

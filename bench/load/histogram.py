@@ -99,7 +99,7 @@ class LogHistogram:
         return ends, 1 - np.cumsum(counts) / max(1.0, counts.sum())
 
     def _of_rank(self, rank: int) -> float:
-        """The rank-th smallest latency, from 1 on: the middle of its bin, never above the largest."""
+        """The rank-th smallest latency, from 1 on: its bin's middle, never above the largest."""
         if not self.bins:
             raise ValueError("There is no latency.")
         rank = max(1, rank)

@@ -4,78 +4,30 @@ A *point* is a place in the plan: so many workers, of them so many dead, a strag
 load. All systems of a plan are asked at each point, in turns, on the same worker processes and by
 the same arrivals; the records of a point are written together, so that what is compared was
 measured by one machine in one run. A record is one line of JSON in `cells.jsonl` of the sweep's
-folder (`read`), and in `bench/results/PLAN.jsonl` where it is committed.
+folder (`read`), and in `bench/results/PLAN.jsonl` where it is committed. `Latency` and `Kept` are
+described in `bench.load.figures`.
 
-Shares and accuracies are in 0..1, times in the unit that a name ends with. Accuracies are `Metric`s:
-`value`, `count` (of how many queries) and `interval` (Wilson, 95 %); None where the count is 0.
+Shares and accuracies are in 0..1, times in the unit that a name ends with. Accuracies are
+`Metric`s: `value`, `count` (of how many queries) and `interval` (Wilson, 95 %); None where the
+count is 0.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from bench.load.histogram import LogHistogram
+from bench.load.figures import Kept, Latency, Text
 from models.cards import Metric
+
+__all__ = ["Cost", "Kept", "Latency", "Measured", "Record", "RecordError", "Turn", "read"]
 
 Kind = Literal["baseline", "coded"]
 
 
 class RecordError(ValueError):
     """A file holds a line that is no record; names file, line and field."""
-
-
-class Text(BaseModel):
-    """What all of these are: frozen, and no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Latency(Text):
-    """From the intended send time to the reply, of all queries of a cell, in milliseconds.
-
-    A query without an answer counts for as long as it was waited for, at most the deadline and a
-    little: where `missing` is above 0 the tail is cut off there.
-
-    Attributes:
-        count: queries.
-        tail_gap_ms: p99.9 - p50.
-        p999_interval_ms: 95 %, of order statistics; None above where queries are too few for one.
-        bins: [number, count] of `bench.load.histogram.LogHistogram`; `histogram` makes one.
-    """
-
-    count: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    p999_ms: float
-    max_ms: float
-    tail_gap_ms: float
-    p999_interval_ms: tuple[float, float | None]
-    bins: tuple[tuple[int, int], ...]
-
-    @property
-    def histogram(self) -> LogHistogram:
-        """The latencies themselves, to within a hundredth: for curves, and for merging."""
-        return LogHistogram(dict(self.bins), self.max_ms / 1e3)
-
-    @classmethod
-    def of(cls, histogram: LogHistogram) -> "Latency":
-        """Of at least one latency."""
-        p50, p90, p99, p999 = (1e3 * histogram.quantile_s(q) for q in (0.5, 0.9, 0.99, 0.999))
-        low, high = histogram.interval_s(0.999)
-        return cls(
-            count=histogram.count,
-            p50_ms=p50,
-            p90_ms=p90,
-            p99_ms=p99,
-            p999_ms=p999,
-            max_ms=1e3 * histogram.longest_s,
-            tail_gap_ms=p999 - p50,
-            p999_interval_ms=(1e3 * low, None if high is None else 1e3 * high),
-            bins=tuple(histogram.bins.items()),
-        )
 
 
 class Turn(Text):
@@ -120,22 +72,6 @@ class Cost(Text):
     master_cpu_s_per_query: float
     master_peak_mib: float | None
     worker_peak_mib: float | None
-
-
-class Kept(Text):
-    """Whether the load generator sent in time; latencies count from the intended time anyway.
-
-    Attributes:
-        kept_up: it did. When not, the machine was too slow for this load and its own client.
-        late_share: of requests, sent more than `bench.load.driving.LATE_S` after their time.
-        late_p50_ms, late_p99_ms, late_max_ms: how late requests were sent.
-    """
-
-    kept_up: bool
-    late_share: float
-    late_p50_ms: float
-    late_p99_ms: float
-    late_max_ms: float
 
 
 class Measured(Text):

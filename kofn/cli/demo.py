@@ -18,7 +18,8 @@ from kofn.cli.output import Json, StoreFolder, paper, print_json, print_table, w
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from bench.load import Observation
+    from bench.load.driving import Server
+    from bench.load.seen import Seen
     from bench.outcomes import Outcome
     from kofn.launch import Cluster
     from models.data import DataSet
@@ -71,7 +72,7 @@ TITLES = {
 class Measured:
     """What was seen of one system."""
 
-    seen: "list[Observation]"
+    seen: "list[Seen]"
     clean: float = 0.0
     tasks: int = 0
     busy_s: float = 0.0
@@ -109,7 +110,8 @@ def demo(
     test = data.load("digits", "test")
     rows = {name: _row(found, test) for name, found in measured.items()}
     latencies = {
-        TITLES[name]: [one.latency_s for one in found.seen] for name, found in measured.items()
+        TITLES[name]: np.concatenate([turn.latency_s for turn in found.seen])
+        for name, found in measured.items()
     }
     latency_cdf(
         plot,
@@ -182,8 +184,9 @@ async def _measure(
                 for turn in range(2):
                     for name, found in measured.items():
                         progress.update(bar, description=f"turn {turn + 1} of 2: {TITLES[name]}")
+                        server = Server(cluster.address, name, DEADLINE_S)
                         await _turn(
-                            cluster, client, name, found, test,
+                            cluster, client, server, found, test,
                             _arrivals(seconds / 2, rate, seed + turn), progress,
                         )  # fmt: skip
     finally:
@@ -199,7 +202,7 @@ async def _clean(client: kofn.AsyncClient, model: str, test: "DataSet") -> float
 
 def _arrivals(seconds: float, rate: float, seed: int) -> tuple[Any, Any]:
     """Times of the requests, and which images each holds."""
-    from bench.load import poisson
+    from bench.load.arrivals import poisson
     from models import data
 
     times = poisson(rate, seconds, seed)
@@ -211,32 +214,31 @@ def _arrivals(seconds: float, rate: float, seed: int) -> tuple[Any, Any]:
 async def _turn(
     cluster: "Cluster",
     client: kofn.AsyncClient,
-    name: str,
+    server: "Server",
     found: Measured,
     test: "DataSet",
     arrivals: tuple[Any, Any],
     progress: "Progress",
 ) -> None:
-    from bench.load import drive
+    from bench.load.driving import drive
 
     times, requests = arrivals
     await cluster.all_up(BACK_S)
-    before = await _spent(client, name)
+    before = await _spent(client, server.model)
     killing = asyncio.create_task(_kill_at(cluster, KILL_AT * float(times[-1])), name="kill")
     try:
-        found.seen += await drive(
-            client,
-            name,
+        seen = await drive(
+            server,
             test.images.numpy(),
             requests,
             times,
-            deadline_s=DEADLINE_S,
-            on_reply=lambda seen: progress.advance(progress.task_ids[0]),
+            lambda: progress.advance(progress.task_ids[0]),
         )
+        found.seen.append(seen)
     finally:
         killing.cancel()
         await asyncio.gather(killing, return_exceptions=True)
-    after = await _spent(client, name)
+    after = await _spent(client, server.model)
     found.tasks += int(after[0] - before[0])
     found.busy_s += after[1] - before[1]
 
@@ -256,9 +258,10 @@ async def _spent(client: kofn.AsyncClient, model: str) -> tuple[int, float]:
 def _row(found: Measured, test: "DataSet") -> dict[str, Any]:
     from dataclasses import asdict
 
+    from bench.load.seen import Seen
     from bench.outcomes import outcome
 
-    told: Outcome = outcome(found.seen, test.labels.numpy(), len(test.classes))
+    told: Outcome = outcome(Seen.joined(found.seen), test.labels.numpy(), len(test.classes))
     return {
         "clean": found.clean,
         **asdict(told),

@@ -62,7 +62,7 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
     dials = {"recovery_threshold": recovery_threshold, "gain_limit": gain_limit}
     asked = {name: str(value) for name, value in dials.items() if value is not None}
     with at.client(timeout_s=timeout_ms / 1e3) as client:
-        name = model or _only_model(client)
+        name = model or only_model(client)
         shape = [int(size) for size in client.metadata(name).inputs[0].shape[1:]]
         images, truth, names = _images(sources, split, shape, resize)
         images, truth = images[:count], truth[:count]
@@ -101,7 +101,8 @@ def _asked(models: str | None) -> str | list[str] | None:
     return (names[0] if len(names) == 1 else names) or None
 
 
-def _only_model(client: kofn.Client) -> str:
+def only_model(client: kofn.Client) -> str:
+    """The one that is served; raises InvalidArgument when there are none or several."""
     names = [model.name for model in client.statistics()]
     if len(names) != 1:
         raise InvalidArgument(f"name one with --model; served: {', '.join(names) or 'none'}.")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bench.live_accuracy import compared, measure_all
-from bench.load import Observation
+from bench.load.seen import Seen
 from kofn.wire.source import Source
 from models.cards import proportion
 from models.data import DataSet
@@ -27,10 +27,14 @@ def test_answers_are_counted_by_where_they_came_from() -> None:
     source = np.array([DIRECT] * 7 + [DECODED, DECODED, MISSING], np.uint8)
     predictions = labels.numpy().copy()
     predictions[[0, 7]] ^= 1  # one of its own worker and one decoded are wrong
-    seen = [
-        Observation(np.arange(5), 0.1, source[:5], predictions[:5]),
-        Observation(np.arange(5, 10), 0.1, source[5:], predictions[5:]),
-    ]
+    seen = Seen(
+        rows=np.arange(10).reshape(2, 5),
+        late_s=np.zeros(2),
+        latency_s=np.full(2, 0.1),
+        source=source.reshape(2, 5),
+        outputs=np.eye(2, dtype=np.float32)[predictions].reshape(2, 5, 2),
+        responders=np.full(2, 4.0),
+    )
     found = compared(seen, test, worth(0.8))
     assert found["reconstructed"] == pytest.approx(0.3)
     assert (found["decoded"], found["missing"]) == (2, 1)
