@@ -155,6 +155,7 @@ async def _measure(
 ) -> dict[str, Measured]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from bench.load.driving import Server
     from kofn.launch import Cluster, LocalWorkers
     from models import data
 
