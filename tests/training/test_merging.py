@@ -23,6 +23,7 @@ from training.merging import (
     mixed,
     parents_of,
 )
+from training.merging.damping import chosen
 from training.merging.fisher import GAUSS, TRUE, diagonal
 from training.merging.parents import parameters_of
 from training.merging.report import coin_of, decoded
@@ -251,3 +252,20 @@ def test_a_recorded_start_is_enough_and_a_loss_over_the_limit_is_not() -> None:
     far = [fresh("lenet", 0), fresh("lenet", 1)]
     with pytest.raises(NotMergeable, match=r"squared error is .* of the variance"):
         merge(parents(far), MergePlan(samples=4, limit=0.01), calibration("lenet"))
+
+
+def test_the_damping_is_the_largest_that_cannot_be_told_from_the_best() -> None:
+    draw = torch.Generator().manual_seed(0)
+    shared, own = torch.rand(400, generator=draw), torch.rand(3, 400, generator=draw) - 0.5
+    own -= own.mean(1, keepdim=True)
+    errors = shared + 0.2 * own  # of one mean, and noise that is their own
+    dampings, position = (0.0, 1.0, inf), [0, 2, 1]
+    assert chosen(dampings, errors) == 2
+    errors[1] -= 0.002  # a quarter of the standard error of a difference: chance
+    assert chosen(dampings, errors) == 2
+    errors[1] -= 0.05  # far beyond it, though a small part of what inputs differ by
+    assert chosen(dampings, errors) == 1
+    assert chosen([dampings[i] for i in position], errors[position]) == 2  # in any order
+    errors[0] = float("nan")
+    assert chosen(dampings, errors) == 1
+    assert chosen((0.5,), errors[1:2]) == 0

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from models.cards import Metric
 from training.measure import answers_of
+from training.merging.damping import chosen
 from training.merging.fisher import GAUSS, TRUE, diagonal
 from training.merging.parents import NotMergeable, Parents, State
 from training.merging.plan import AVERAGE, COIN, DISTILL, FISHER, REGMEAN, Inputs, MergePlan, Rows
 from training.merging.regmean import regmean
-from training.merging.report import relative_loss, report, targets_of
+from training.merging.report import relative_loss, report, squared_errors, targets_of
 from training.merging.statistics import load, recalibrate
 from training.merging.sums import Sums, average
 
@@ -160,19 +161,16 @@ def _merged(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float | Non
 
 
 def _damped(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float]:
-    """With the damping whose coded model is best on the inputs that were held back."""
+    """With the damping that `training.merging.damping` chooses on inputs that were held back."""
     sums = Sums(work.parents.thetas(), work.fishers, row)
     target = targets_of(work.held, (row,))[:, 0]
-    best: tuple[float, nn.Module, float] | None = None
-    dampings = work.plan.dampings
+    dampings, errors = work.plan.dampings, []
     for place, damping in enumerate(dampings, start=1):
         module = written(work.parents, sums.merged(damping), row, work.inputs.build)
-        loss = relative_loss(answers_of(module, work.inputs.held), target)
-        if best is None or loss < best[0]:
-            best = loss, module, damping
+        errors.append(squared_errors(answers_of(module, work.inputs.held), target))
         work.tell("damping", place / len(dampings))
-    assert best is not None
-    return best[1:]
+    damping = dampings[chosen(dampings, torch.stack(errors))]
+    return written(work.parents, sums.merged(damping), row, work.inputs.build), damping
 
 
 def _distill(

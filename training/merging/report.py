@@ -31,6 +31,11 @@ def relative_loss(coded: Tensor, target: Tensor) -> float:
     return float((coded - target).square().sum()) / max(spread, 1e-12)
 
 
+def squared_errors(coded: Tensor, target: Tensor) -> Tensor:
+    """Of each input, over all entries of the answer: [m]; [m, *answer] each."""
+    return (coded - target).flatten(1).square().sum(1)
+
+
 def coin_of(rows: Rows, decoding: str, outputs: Tensor) -> Coin:
     """The code of some coded models.
 
@@ -85,8 +90,7 @@ def report(
     truth = held[:, :models]
     targets = targets_of(truth, rows)
     losses = [
-        float((held[:, models + i] - targets[:, i]).flatten(1).square().sum(1).mean())
-        for i in range(len(rows))
+        float(squared_errors(held[:, models + i], targets[:, i]).mean()) for i in range(len(rows))
     ]
     code = coin_of(rows, decoding, build)
     agreements: list[Metric] = []
