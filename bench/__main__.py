@@ -13,6 +13,7 @@ from rich.progress import track
 from bench import records
 from bench.aicc import aicc
 from bench.code_commands import Json, Save, coding, frontier, liars
+from bench.coin.live import coin_live
 from bench.fuzz.command import fuzz
 from bench.load.command import load
 from bench.records import provenance
@@ -246,7 +247,7 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, frontier, fuzz, liars, load, recovery, soak):
+for command in (aicc, coding, coin_live, frontier, fuzz, liars, load, recovery, soak):
     app.command()(command)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from codes.base import Code, Matrix, Vector, remember
 from codes.exact_case import ExactCase
 from codes.linear import LinearDecoding
-from codes.locating import LocatesErrors
+from codes.locating import LocatesErrors, most_liars
 from codes.moments import Moments, measure_moments
 from codes.residuals import POOLS, LeaveOneOut, leave_one_out
 
@@ -123,6 +123,17 @@ class Calibrated(LocatesErrors):
     def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float | None:
         """Of the wrapped code."""
         return self.code.residual(results)
+
+    def suspects(self, results: Sequence[Float[Tensor, " g *answer"]]) -> tuple[int, ...]:
+        """Whose results seem to be wrong, by the moments; all slots, where too few are spare to
+        tell whose: then each is the check of all others together."""
+        lied = self.locate(results, range(self.n), 1)
+        return lied if not lied or most_liars(self) else tuple(range(self.n))
+
+    def prepare(self) -> None:
+        """Compute what the first judged batches would wait for: what is usual of honest results."""
+        for groups in POOLS:
+            self._test(tuple(range(self.n)), groups)
 
     @property
     def recovery_threshold(self) -> int:

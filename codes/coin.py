@@ -15,12 +15,11 @@ from codes.base import Matrix, Vector, check_choice, check_size, remember
 from codes.calibrated import Calibrated
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import HALF, LeastSquares
-from codes.locating import LocatesErrors, most_liars
+from codes.locating import LocatesErrors
 from codes.merging import checked_rows, coin_roles, vandermonde_rows
 from codes.moments import take_moments
 from codes.neural import Weights
 from codes.regression import Regression, regress, usual_ridge
-from codes.residuals import POOLS
 
 __all__ = ["DECODINGS", "OUTPUTS", "Coin", "coin_roles", "vandermonde_rows"]
 
@@ -167,8 +166,7 @@ class Coin(LeastSquares, LocatesErrors):
                 for gone in islice(combinations(range(self.n), lost), MOST_PREPARED):
                     self._regression(tuple(slot for slot in range(self.n) if slot not in gone))
         if self.can_judge:
-            for groups in POOLS:
-                self._judge._test(tuple(range(self.n)), groups)
+            self._judge.prepare()
 
     def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float:
         """How far merged models are from the sums that they stand for, by the results of all slots.
@@ -184,12 +182,9 @@ class Coin(LeastSquares, LocatesErrors):
         return float(np.sqrt(np.square(values[self.k :] - wanted).sum() / size)) if size else 0.0
 
     def suspects(self, results: Sequence[Float[Tensor, " g *answer"]]) -> tuple[int, ...]:
-        """Whose results seem to be wrong, by the sample; nobody's, where there is none.
-
-        With one merged model each slot is the check of all others together: then all are named.
-        """
-        lied = self.locate(results, range(self.n), 1) if self.can_judge else ()
-        return lied if not lied or most_liars(self) else tuple(range(self.n))
+        """Whose results seem to be wrong, by the sample; nobody's, where there is none. With one
+        merged model all are named."""
+        return self._judge.suspects(results) if self.can_judge else ()
 
     def _responses(self) -> Matrix:
         return np.vstack([np.eye(self.k), np.array(self.weights).reshape(-1, self.k)])

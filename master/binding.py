@@ -77,8 +77,6 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
     _check_exact(code, models[0])
     if config.policy.liars:
         _check_honest(code, models[0])
-    if isinstance(code, Coin):
-        code.prepare()
     cards = [card for _, card in found]
     if config.code.calibrated:
         code = _calibrated(code, loaded, config.calibration, cards[0])
@@ -87,6 +85,8 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
             "policy.liars must be 0: the merged models were kept without outputs on calibration "
             "queries, and without these nobody can tell who lies."
         )
+    if config.models and isinstance(code, Coin | Calibrated):
+        code.prepare()  # every batch of theirs is judged, if all slots reply
     classes = {tuple(card.classes) if card is not None else () for card in cards}
     return Binding(
         code=code,

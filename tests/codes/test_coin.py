@@ -1,5 +1,7 @@
 """Codes over models: what they decode by hand, whom they accuse, what they refuse."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from codes.coin import Coin, vandermonde_rows
 from codes.contract_bits import noise
 from codes.ensemble import Ensemble
 from codes.locating import most_liars
+from codes.moments import take_moments
 from codes.neural import Weights
 from codes.product import Product
 
@@ -234,12 +237,19 @@ def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, object], says: str) 
         codes.make("product", **sizes)
 
 
-def test_a_product_is_calibrated_by_its_own_models() -> None:
-    """Moments are of each model's own answers, and lower the error of bent programs."""
-    code, weights = Product(4, 9), programs(2)
+def bent() -> tuple[Calibrated, dict[str, Callable[[Tensor], Tensor]]]:
+    """Two bent programs and their mean's, times two queries and a parity; by role."""
+    weights = programs(2)
     every = {"model-0": weights[0], "model-1": weights[1], "coded-0": (weights[0] + weights[1]) / 2}
     run = {role: lambda x, one=one: torch.tanh(x @ one) for role, one in every.items()}
-    calibrated = Calibrated(code, measure_moments(code, run, noise(800, 4)))
+    code = Product(4, 9)
+    return Calibrated(code, measure_moments(code, run, noise(800, 4))), run
+
+
+def test_a_product_is_calibrated_by_its_own_models() -> None:
+    """Moments are of each model's own answers, and lower the error of bent programs."""
+    calibrated, run = bent()
+    code = calibrated.code
     assert calibrated.model_roles == ("model-0", "model-1")
     assert calibrated.own_slots == code.own_slots == ((0,), (1,), (3,), (4,))
     queries = noise(400, 2, 4, seed=3)
@@ -256,3 +266,20 @@ def test_a_product_is_calibrated_by_its_own_models() -> None:
     assert better < 0.8 * plain
     share = better / float(truth[:, :2].var(0, correction=0).mean())
     assert told[:2].mean() == pytest.approx(share, rel=0.2)
+
+
+def test_a_calibrated_product_tells_who_lies() -> None:
+    code, run = bent()
+    shards = code.encode(noise(16, 2, 4, seed=3))
+    results = [run[role](shard) for role, shard in zip(code.roles, shards, strict=True)]
+    assert code.suspects(results) == ()
+    for slot in range(9):
+        assert code.suspects(lie(results, slot)) == (slot,)
+
+
+def test_calibrated_coin_of_one_merged_model_names_nobody() -> None:
+    sample = outputs(2, 1).double().numpy()
+    code = Calibrated(Coin(2, 3), take_moments(sample[:, :2], sample))
+    results = list(outputs(2, 1, m=8, seed=9).unbind(1))
+    assert code.suspects(results) == ()
+    assert code.suspects(lie(results, 1)) == (0, 1, 2)

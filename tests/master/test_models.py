@@ -235,11 +235,25 @@ async def test_a_liar_among_five_is_found_and_quarantined(three: Merged, liar: i
         assert list(states.values()).count("quarantined") == 1
 
 
-async def test_a_lie_that_cannot_be_located_raises_an_alarm(tmp_path: Path) -> None:
-    """One merged model tells that somebody lies; the figure and the event say so."""
+def over_queries(made: Merged, folder: Path) -> dict[str, Any]:
+    """The merged models as a product, calibrated on queries of a file."""
+    images = folder / "queries.npz"
+    np.savez(images, images=queries(2000, seed=8).numpy(), labels=np.arange(2000) % CLASSES)
+    code = {**product(made)["code"], "calibrated": True}
+    return {"code": code, "calibration": {"dataset": str(images)}}
+
+
+@pytest.mark.parametrize(
+    ("workers", "names"),
+    [(3, "one of worker-0, worker-1, worker-2 lies"), (9, "worker-1 seems to lie")],
+    ids=["coin", "product"],
+)
+async def test_a_lie_raises_an_alarm(tmp_path: Path, workers: int, names: str) -> None:
+    """The figure and the event say so. With three slots that somebody lies; with nine also who."""
     models = {"A": linear(1), "B": linear(2)}
     made = await asyncio.to_thread(save_merged, store_in(tmp_path), models, noise=0.02)
-    async with live(made, policy={"wait": "all"}) as now:
+    code = {} if workers == 3 else await asyncio.to_thread(over_queries, made, tmp_path)
+    async with live(made, workers=workers, policy={"wait": "all"}, **code) as now:
         for _ in range(5):
             await now.client.infer("both", queries(8).numpy())
         honest = (await now.client.status()).deployments[0]
@@ -257,7 +271,7 @@ async def test_a_lie_that_cannot_be_located_raises_an_alarm(tmp_path: Path) -> N
             after = await asyncio.wait_for(events.get(), 10)
         assert event is not None
         assert (event.kind, event.subject) == ("results-do-not-fit", "both")
-        assert "one of worker-0, worker-1, worker-2 lies" in event.detail
+        assert names in event.detail
         assert after is not None
         assert after.kind == "results-fit-again"
 
