@@ -30,6 +30,10 @@ RUN pip --python /opt/kofn/bin/python install --no-cache-dir \
  && cd /opt/kofn/lib/python3*/site-packages \
  && rm -rf torch/include torch/share torch/test torch/bin/*test* torch/bin/protoc* torch/lib/*.a \
  && find scipy numpy sympy networkx -type d -name tests -prune -exec rm -rf {} +
+# Traces: some megabytes, off until a variable asks for them. What pyproject.toml calls `trace`.
+COPY pyproject.toml ./
+RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["trace"], sep="\n")' > trace.txt \
+ && pip --python /opt/kofn/bin/python install --no-cache-dir -r trace.txt
 
 # The project itself, whole and as a worker's share of it.
 FROM ${BASE} AS source
@@ -48,7 +52,8 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --target /app /bui
 FROM ${BASE} AS runtime
 RUN groupadd --system --gid 10001 kofn \
  && useradd --system --uid 10001 --gid kofn --no-create-home --home-dir /var/lib/kofn --shell /usr/sbin/nologin kofn \
- && install -d -o kofn -g kofn /var/lib/kofn /var/lib/kofn/programs /var/lib/kofn/models
+ && install -d -o kofn -g kofn /var/lib/kofn /var/lib/kofn/programs /var/lib/kofn/models \
+      /var/lib/kofn/tls/master /var/lib/kofn/tls/client /var/lib/kofn/tls/worker /var/lib/kofn/tls/workers
 COPY --from=packages /opt/kofn /opt/kofn
 # Services listen to the container's network; what is published of it is the launcher's choice.
 ENV PATH=/opt/kofn/bin:/app/bin:$PATH \

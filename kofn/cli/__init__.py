@@ -9,6 +9,7 @@ import sys
 import typer
 
 from kofn.cli import (
+    certificates,
     chaos,
     codes,
     demo,
@@ -43,6 +44,7 @@ app.command()(report.report)
 app.add_typer(faults.app, name="faults")
 app.command()(chaos.chaos)
 app.command()(chaos.down)
+app.command()(certificates.certificates)
 app.add_typer(codes.app, name="codes")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kofn.cli import launching
+from kofn.cli import launching, securing
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
@@ -113,8 +113,9 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     tls: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of tls.crt, tls.key and ca.crt, for the master and its workers: all speak "
-            "TLS, and whoever calls shows a certificate. For localhost and 127.0.0.1."
+            help="All speak TLS, and whoever calls shows a certificate: a folder of tls.crt, "
+            "tls.key and ca.crt, for localhost and 127.0.0.1; one that `kofn certificates` made; "
+            "or `auto`, which makes one for this run."
         ),
     ] = None,
     faults: Annotated[
@@ -193,34 +194,35 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     server = {"port": 8001, "metrics_port": 8002, **server}
     server |= {key: value for key, value in listens.items() if value is not None}
     flags: tuple[str, ...] = ("--faults", faults) if faults else ()
-    if tls is not None:
-        if backend != "local":
-            raise typer.BadParameter("goes with --backend local only.", param_hint="--tls")
-        server["tls"], workers_tls = str(tls.resolve()), {"folder": str(tls.resolve())}
-        flags += ("--tls", str(tls.resolve()))
-    _check(server, deployments, reached, faults)
+    if tls is not None and backend != "local":
+        raise typer.BadParameter("goes with --backend local only.", param_hint="--tls")
+    with securing.hops(tls, host) as hops:
+        if hops is not None:
+            server["tls"], workers_tls = str(hops.master), {"folder": str(hops.workers)}
+            flags += ("--tls", str(hops.worker))
+        _check(server, deployments, reached, faults)
 
-    from kofn.launch import Cluster
+        from kofn.launch import Cluster
 
-    watched = ("--log-level", log_level, *(("--trace",) if trace else ()))
-    chosen = launching.launcher(
-        backend,
-        workers,
-        targets=reached,
-        image=image,
-        device=device,
-        flags=(*watched, *flags),
-    )
-    cluster = Cluster(
-        chosen,
-        deployments,
-        server=server,
-        workers_tls=workers_tls,
-        store=store,
-        folder=folder,
-        master_flags=watched,
-    )
-    asyncio.run(launching.stay(cluster, ready_file, until_eof))
+        watched = ("--log-level", log_level, *(("--trace",) if trace else ()))
+        chosen = launching.launcher(
+            backend,
+            workers,
+            targets=reached,
+            image=image,
+            device=device,
+            flags=(*watched, *flags),
+        )
+        cluster = Cluster(
+            chosen,
+            deployments,
+            server=server,
+            workers_tls=workers_tls,
+            store=store,
+            folder=folder,
+            master_flags=watched,
+        )
+        asyncio.run(launching.stay(cluster, ready_file, until_eof))
 
 
 def provide_model(model: str, folder: Path | None) -> None:

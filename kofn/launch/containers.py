@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import itertools
+import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -153,7 +154,7 @@ class DockerWorkers(Launcher):
             entrypoint=["python", "-m", "worker"],
             name=f"{self.cluster}-{worker.name}",
             hostname=worker.name,
-            environment=CHILD_ENVIRONMENT,
+            environment=CHILD_ENVIRONMENT | _traces(),
             labels={
                 CLUSTER: self.cluster,
                 ROLE: "worker",
@@ -233,6 +234,11 @@ class DockerWorkers(Launcher):
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         assert self._engine is not None
         return await self._engine.call(function, *args, **kwargs)
+
+
+def _traces() -> dict[str, str]:
+    """OpenTelemetry's own variables: containers inherit none."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
 def _network(client: Any, cluster: str) -> tuple[Any, list[str]]:

@@ -16,6 +16,7 @@ OVERRIDES = (
     "docker-compose.gpu.yml",
     "deploy/compose.cpu-limit.yml",
     "deploy/compose.monitoring.yml",
+    "deploy/compose.tls.yml",
     "deploy/compose.swarm.yml",
 )
 COMBINATIONS = [
@@ -123,5 +124,6 @@ def test_every_combination_of_overrides_is_a_compose_file(overrides: tuple[str, 
     assert ("devices" in resources.get("reservations", {})) == (OVERRIDES[0] in overrides)
     assert (resources.get("limits", {}).get("cpus") == 0.25) == (OVERRIDES[1] in overrides)
     assert ({"prometheus", "grafana"} <= told.keys()) == (OVERRIDES[2] in overrides)
-    assert ("depends_on" not in worker) == (OVERRIDES[3] in overrides)
+    assert ("KOFN_WORKER_TLS" in worker["environment"]) == (OVERRIDES[3] in overrides)
+    assert ("depends_on" not in worker) == (OVERRIDES[4] in overrides)
     assert {"worker", "master"} <= told.keys()

@@ -14,7 +14,7 @@ from support.manifest_checks import problems
 from support.manifests import ROOT, VERSIONS, Object, render, schema_problems, unlisted
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-LAYERS = ("base", "overlays/gpu")
+LAYERS = ("base", "overlays/gpu", "overlays/tls")
 
 if shutil.which("kubectl") is None and not os.environ.get("CI"):
     pytest.skip("needs kubectl, which renders kustomizations", allow_module_level=True)
@@ -163,6 +163,16 @@ FAULTS = {
     "mount": (put("StatefulSet", f"{ONE}/volumeMounts/0/mountPath", "/x"), "nothing to write on"),
     "token": (put("Deployment", f"{POD}/automountServiceAccountToken", None), "a token"),
 }  # fmt: skip
+PROBE = f"{ONE}/livenessProbe"
+TLS_FAULTS = {  # of the overlay for TLS
+    "a kubelet's probe": (put("StatefulSet", f"{PROBE}/grpc", {"port": 9000}), "speaks no TLS"),
+    "another probe": (put("StatefulSet", f"{PROBE}/exec/command/2", "kofn"), "liveness probe asks"),
+    "its port": (
+        put("Deployment", f"{PROBE}/exec/command/3", "127.0.0.1:8002"), "liveness probe asks"),
+    "its service": (put("Deployment", f"{PROBE}/exec/command/4", "x"), "liveness probe asks"),
+    "no certificate": (
+        put("Deployment", f"{ONE}/volumeMounts/0/mountPath", "/x"), "no secret at"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FIELDS)
@@ -177,11 +187,11 @@ def test_a_wrong_field_is_found(rendered: dict[str, list[Object]], fault: str) -
     assert any(words in line for line in told), told
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS | TLS_FAULTS)
 def test_a_fault_is_found(rendered: dict[str, list[Object]], fault: str, tmp_path: Path) -> None:
     """Each, planted in manifests that are right, is told by its own words."""
-    plant, words = FAULTS[fault]
-    broken = deepcopy(rendered["base"])
+    plant, words = (FAULTS | TLS_FAULTS)[fault]
+    broken = deepcopy(rendered["overlays/tls" if fault in TLS_FAULTS else "base"])
     plant(broken)
     told = problems(broken, tmp_path)
     assert any(words in line for line in told), told

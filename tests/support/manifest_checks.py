@@ -15,7 +15,7 @@ import typer
 from kofn.settings import SettingsError
 from master.discovery import is_loopback, split_target
 from master.server import CONTROL
-from support.manifests import ROOT, WORKLOADS, Manifests, Object, first_of
+from support.manifests import PROBE_TLS, ROOT, WORKLOADS, Manifests, Object, first_of
 from worker.config import WorkerConfig
 
 SPARE_S = 5.0  # of the grace period, for what comes before and after the drain
@@ -61,10 +61,12 @@ def _ports(manifests: Manifests) -> Iterator[str]:
         # A master without workers is alive, and not ready.
         alive = CONTROL if service.role == "master" else ""
         for probe, asked in (("startup", alive), ("readiness", ""), ("liveness", alive)):
-            told = service.container[f"{probe}Probe"]["grpc"]
-            wanted = {"port": service.listens["grpc"], "service": asked}
-            if {"service": "", **told} != wanted:
+            given = service.container[f"{probe}Probe"]
+            told, wanted = _asked(given), (service.listens["grpc"], asked)
+            if told != wanted:
                 yield f"{service.role}: the {probe} probe asks {told}, not {wanted}"
+            if service.options["tls"] and "grpc" in given:
+                yield f"{service.role}: the {probe} probe speaks no TLS"
     for item in manifests.each("Service"):
         for service in manifests.selected(item["spec"]["selector"]):
             for port in item["spec"]["ports"]:
@@ -73,6 +75,16 @@ def _ports(manifests: Manifests) -> Iterator[str]:
     annotations = manifests.services[1].workload["spec"]["template"]["metadata"]["annotations"]
     if annotations["prometheus.io/port"] != str(manifests.services[1].listens["metrics"]):
         yield "master: Prometheus is sent to another port than that of the metrics"
+
+
+def _asked(probe: Object) -> tuple[int, str]:
+    """Port and health service that a probe asks: the kubelet's own, or ours in the container."""
+    if "grpc" in probe:
+        return probe["grpc"]["port"], probe["grpc"].get("service", "")
+    *program, target, service = [*probe["exec"]["command"], ""][:5]
+    host, _, port = target.rpartition(":")
+    is_ours = program == ["python", "-m", "kofn.probe"] and host == "127.0.0.1"
+    return (int(port), service) if is_ours else (0, "")
 
 
 def _commands(manifests: Manifests) -> Iterator[str]:
@@ -169,7 +181,8 @@ def _rights(manifests: Manifests) -> Iterator[str]:
 
 
 def _files(manifests: Manifests) -> Iterator[str]:
-    """What a service writes lies on a volume, and each mounted volume is there."""
+    """What a service writes lies on a volume, certificates are in secrets, and each mounted volume
+    is there."""
     text = (ROOT / "Dockerfile").read_text()
     variable = {"worker": "KOFN_WORKER_CACHE", "master": "KOFN_STORE"}
     for service in manifests.services:
@@ -181,3 +194,7 @@ def _files(manifests: Manifests) -> Iterator[str]:
         for path in (folder, "/tmp"):
             if "emptyDir" not in volumes.get(mounts.get(path, ""), {}):
                 yield f"{service.role}: nothing to write on at {path}"
+        asked = [service.options[hop] for hop in ("tls", "workers_tls") if hop in service.options]
+        for path in filter(None, [*asked, service.environment.get(PROBE_TLS)]):
+            if "secret" not in volumes.get(mounts.get(str(path), ""), {}):
+                yield f"{service.role}: no secret at {path}"

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("1.30", "1.37")  # the oldest whose preStop can sleep, and the newest known
 RENDER_S = 30.0
 WORKLOADS = {"worker": "StatefulSet", "master": "Deployment"}
+PROBE_TLS = "KOFN_TLS"  # of a probe in the container, not of the service
 Object = dict[str, Any]
 
 
@@ -97,6 +98,8 @@ class Service:
             if flag.startswith("--") and flag not in flags:
                 raise typer.BadParameter(f"no such flag: {flag}")
         for name, value in self.environment.items():
+            if name == PROBE_TLS:
+                continue
             if name not in variables:
                 raise typer.BadParameter(f"no such variable: {name}")
             arguments += [variables[name], value]

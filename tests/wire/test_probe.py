@@ -29,6 +29,7 @@ async def test_a_service_is_as_healthy_as_it_says(said: int, status: int, compla
     server = grpc.aio.server()
     servicer = health.aio.HealthServicer()
     await servicer.set("", said)
+    await servicer.set("alive", SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     port = channels.listen(server, "127.0.0.1:0")
     await server.start()
@@ -37,6 +38,9 @@ async def test_a_service_is_as_healthy_as_it_says(said: int, status: int, compla
             status,
             f"127.0.0.1:{port}: {complaint}\n" if complaint else "",
         )
+        assert await probed(f"127.0.0.1:{port}", "alive") == (0, "")
+        status, told = await probed(f"127.0.0.1:{port}", "elsewhere")
+        assert (status, "NOT_FOUND" in told) == (1, True)
     finally:
         await server.stop(None)
 
@@ -48,4 +52,4 @@ async def test_nobody_there_is_not_healthy() -> None:
 
 
 async def test_a_wrong_argument_is_told_from_an_unhealthy_service() -> None:
-    assert await probed() == (2, "usage: python -m kofn.probe HOST:PORT\n")
+    assert await probed() == (2, "usage: python -m kofn.probe HOST:PORT [SERVICE]\n")
