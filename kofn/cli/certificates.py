@@ -28,4 +28,4 @@ def certificates(
 
     made = provide_certificates(folder, master or (), worker or ())
     words.print(f"certificates in {folder} {'were made' if made else 'stay as they are'}")
-    words.print(f"clients: --tls {folder / CLIENT}")
+    words.print(f"clients: --tls {folder / CLIENT}", soft_wrap=True)

@@ -44,7 +44,7 @@ def hops(wish: Path | None, host: str | None) -> Iterator[Hops | None]:
         with tempfile.TemporaryDirectory(prefix="kofn-tls-") as made:
             folder = Path(made)
             provide_certificates(folder, masters=[host] if host else [])
-            words.print(f"clients: --tls {folder / CLIENT}")
+            words.print(f"clients: --tls {folder / CLIENT}", soft_wrap=True)
             yield _in_folder(folder)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kofn.cli.securing import Hops, hops
 from support.certificates import Authority
 from support.commands import PATIENCE_S, kofn, start
 
@@ -17,11 +18,10 @@ TOKEN = {"KOFN_CONTROL_TOKEN": "correct-horse-battery-staple"}
 @pytest.mark.timeout(120)  # many processes, one after the other
 def test_a_cluster_over_tls(digits_store: Any, tmp_path: Path) -> None:
     """Queries and health for those with a certificate, control for those with a token, too."""
-    authority = Authority(tmp_path / "authority")
-    folder = str(authority.certify("all", trusts=authority))
     log = tmp_path / "log"
     flags = ("--workers", "2", "--name", "digits", "--code", "replication", "--k", "1")
-    running = start(digits_store.root, log, *flags, "--tls", folder, environment=TOKEN)
+    running = start(digits_store.root, log, *flags, "--tls", "auto", environment=TOKEN)
+    folder = log.read_text().partition("clients: --tls ")[2].split()[0]
     try:
         told = json.loads(
             kofn("status", *running.master, "--tls", folder, "--json", environment=TOKEN)
@@ -38,6 +38,23 @@ def test_a_cluster_over_tls(digits_store: Any, tmp_path: Path) -> None:
         assert probe.returncode == 0
     finally:
         assert running.end() == 0, log.read_text()
+    assert not Path(folder).parent.exists()
+
+
+def test_one_folder_may_serve_all_hops_or_have_one_for_each(tmp_path: Path) -> None:
+    """As it was made by hand, or by `kofn certificates`."""
+    authority = Authority(tmp_path / "authority")
+    one = authority.certify("all", trusts=authority)
+    with hops(one, None) as made:
+        assert made == Hops(one, one, one)
+    four = tmp_path / "four"
+    said = kofn("certificates", str(four), "--master", "kofn.example")
+    assert f"certificates in {four} were made" in said
+    assert "stay as they are" in kofn("certificates", str(four))
+    with hops(four, None) as made:
+        assert made == Hops(four / "master", four / "worker", four / "workers")
+    with hops(None, None) as made:
+        assert made is None
 
 
 @pytest.mark.parametrize(
