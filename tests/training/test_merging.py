@@ -254,16 +254,16 @@ def test_a_recorded_start_is_enough_and_a_loss_over_the_limit_is_not() -> None:
         merge(parents(far), MergePlan(samples=4, limit=0.01), calibration("lenet"))
 
 
-def test_the_damping_is_the_largest_that_cannot_be_told_from_the_best() -> None:
+def test_the_average_is_left_for_a_damping_that_is_better_beyond_chance() -> None:
     draw = torch.Generator().manual_seed(0)
     shared, own = torch.rand(400, generator=draw), torch.rand(3, 400, generator=draw) - 0.5
     own -= own.mean(1, keepdim=True)
     errors = shared + 0.2 * own  # of one mean, and noise that is their own
+    errors[0] += 0.5
     dampings, position = (0.0, 1.0, inf), [0, 2, 1]
+    errors[1] -= 0.006  # one and a half standard errors of the difference: chance
     assert chosen(dampings, errors) == 2
-    errors[1] -= 0.002  # a quarter of the standard error of a difference: chance
-    assert chosen(dampings, errors) == 2
-    errors[1] -= 0.05  # far beyond it, though a small part of what inputs differ by
+    errors[1] -= 0.006  # three, though a small part of what inputs differ by
     assert chosen(dampings, errors) == 1
     assert chosen([dampings[i] for i in position], errors[position]) == 2  # in any order
     errors[0] = float("nan")

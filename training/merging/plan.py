@@ -15,7 +15,7 @@ METHODS = (COIN, AVERAGE, FISHER, REGMEAN, DISTILL)
 POSITIVE = (COIN, FISHER, REGMEAN)  # with weights below 0 their objective has no minimum
 HELD = 4  # one of so many inputs is held back: to choose the damping by, and to report on
 FEWEST_INPUTS = 16
-# inf is the plain average: with it among them, damping loses only by the chance of the choice.
+# inf is the plain average, which another must be better than beyond chance.
 DAMPINGS = (0.0, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3, math.inf)
 Rows = tuple[tuple[float, ...], ...]
 
