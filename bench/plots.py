@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#999999")
@@ -23,16 +24,33 @@ def latency_cdf(
         latencies_s: of each system, by its name; every one drawn in the given order.
         title, subtitle: above the figure.
     """
+    points = {
+        name: (np.sort(values), np.ones(len(values), np.int64))
+        for name, values in latencies_s.items()
+    }
+    counted_latency_cdf(path, points, title, subtitle)
+
+
+def counted_latency_cdf(
+    path: Path,
+    points: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]],
+    title: str,
+    subtitle: str = "",
+) -> None:
+    """The same of latencies in seconds, ascending, that were met so many times each."""
     figure = Figure(figsize=(11, 4.6), layout="constrained", dpi=150)
     whole, tail = figure.subplots(1, 2)
-    for colour, (name, values) in zip(COLOURS, latencies_s.items(), strict=False):
-        ms = 1e3 * np.sort(values)
-        share = np.arange(1, len(ms) + 1) / len(ms)
+    for colour, (name, (latencies_s, counts)) in zip(COLOURS, points.items(), strict=False):
+        ms = 1e3 * latencies_s
+        share = np.cumsum(counts) / counts.sum()
+        beyond = 1 - share + counts / counts.sum()
         whole.step(ms, share, where="post", color=colour, label=name, linewidth=2)
-        tail.step(ms, 1 - share + 1 / len(ms), where="pre", color=colour, label=name, linewidth=2)
+        tail.step(ms, beyond, where="pre", color=colour, label=name, linewidth=2)
     for axes in (whole, tail):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("latency, ms")
         axes.grid(visible=True, which="both", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

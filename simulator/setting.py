@@ -155,7 +155,8 @@ class Setting:
         if not 0.0 < self.timeout_s < inf:
             raise ValueError(f"Argument 'timeout_s' must be above 0, not {self.timeout_s}.")
         if self.spread not in get_args(Spread):
-            raise ValueError(f"Argument 'spread' must be one of {get_args(Spread)}.")
+            accepted = " or ".join(f'"{name}"' for name in get_args(Spread))
+            raise ValueError(f"Argument 'spread' must be {accepted}, not {self.spread!r}.")
         if self.policy.liars:
             raise ValueError("Argument 'policy' must have no liars: there are no results to judge.")
         if self.rows > self.limits.queue_rows:

@@ -19,6 +19,7 @@ from kofn.cli import (
     merge,
     models,
     report,
+    simulate,
     status,
     train,
     up,
@@ -41,6 +42,7 @@ app.command()(status.status)
 app.command()(infer.infer)
 app.command()(merge.merge)
 app.command()(report.report)
+app.command()(simulate.simulate)
 app.add_typer(faults.app, name="faults")
 app.command()(chaos.chaos)
 app.command()(chaos.down)
