@@ -102,6 +102,11 @@ class Link:
         return self.greeting.worker or self.address
 
     @property
+    def channel(self) -> grpc.aio.Channel:
+        """To the worker, for other services of it."""
+        return self._channel
+
+    @property
     def busy_s(self) -> float:
         """Seconds in service that the worker reported, for all its masters and cancelled work."""
         return self._busy_before_s + self._busy_s

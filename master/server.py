@@ -12,7 +12,15 @@ from grpc_reflection.v1alpha import reflection
 
 from kofn.metrics import MetricsServer, serve_metrics
 from kofn.tracing import Tracing
-from kofn.wire import channels, control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
+from kofn.wire import (
+    channels,
+    control_pb2,
+    control_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    matrices_pb2,
+    matrices_pb2_grpc,
+)
 from kofn.wire.access import TokenInterceptor
 from kofn.wire.serving import ErrorInterceptor
 from kofn.wire.signing import signing_key
@@ -25,10 +33,12 @@ from master.gateway import Gateway
 from master.health import Health
 from master.metrics import MasterCollector
 from master.pool import Pool
+from master.products import Products
 from master.state import Events, State
 from models.store import Store
 
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+PRODUCTS = matrices_pb2.DESCRIPTOR.services_by_name["Products"].full_name
 CONTROL = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
 FIRST_WORKER_S = 30.0  # how long deployments at the start wait for a worker to show up
 
@@ -70,7 +80,7 @@ class MasterServer:
             events=self._events,
             tracer=None if tracing is None else tracing.tracer,
         )
-        self._health = Health(self.state, inference=("", INFERENCE), control=(CONTROL,))
+        self._health = Health(self.state, inference=("", INFERENCE), control=(CONTROL, PRODUCTS))
         self._metrics: MetricsServer | None = None
         self._token = token
         self._servers: list[grpc.aio.Server] = []
@@ -124,11 +134,11 @@ class MasterServer:
         """Bind the services: the control service apart where it has a port of its own."""
         where, control = self.config.server, self.config.server.control
         if control.port is None:
-            port = self._bind((INFERENCE, CONTROL), where.host, where.port, where.tls)
+            port = self._bind((INFERENCE, PRODUCTS, CONTROL), where.host, where.port, where.tls)
             self.address = self.control_address = f"{where.host}:{port}"
             host, tls = where.host, where.tls
         else:
-            port = self._bind((INFERENCE,), where.host, where.port, where.tls)
+            port = self._bind((INFERENCE, PRODUCTS), where.host, where.port, where.tls)
             self.address = f"{where.host}:{port}"
             host, tls = control.host or where.host, control.tls or where.tls
             port = self._bind((CONTROL,), host, control.port, tls)
@@ -150,6 +160,8 @@ class MasterServer:
         if INFERENCE in services:
             gateway = Gateway(self.state)
             inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(gateway, server)
+        if PRODUCTS in services:
+            matrices_pb2_grpc.add_ProductsServicer_to_server(Products(self.pool), server)
         if CONTROL in services:
             control_pb2_grpc.add_ControlServicer_to_server(Control(self.state), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

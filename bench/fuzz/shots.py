@@ -35,6 +35,7 @@ INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 CONTROL = control_pb2.DESCRIPTOR.services_by_name["Control"]
 WORKER = worker_pb2.DESCRIPTOR.services_by_name["Worker"]
 MATRICES = matrices_pb2.DESCRIPTOR.services_by_name["Matrices"]
+PRODUCTS = matrices_pb2.DESCRIPTOR.services_by_name["Products"]
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 _SHARES = {
@@ -97,7 +98,7 @@ def shots(target: Target, seed: int) -> Iterator[Shot]:
     places = [
         (service, method)
         for service, served in (
-            ("master", (INFERENCE, CONTROL, HEALTH, REFLECTION)),
+            ("master", (INFERENCE, PRODUCTS, CONTROL, HEALTH, REFLECTION)),
             ("worker", (WORKER, MATRICES, HEALTH, REFLECTION)),
         )
         for described in served
@@ -169,7 +170,7 @@ def _good_messages(target: Target) -> dict[str, list[Message]]:
 
 
 def _about_matrices() -> dict[str, list[Message]]:
-    """Of matrices at a worker: small ones."""
+    """Of matrices: small ones."""
     numbers = np.ones((2, 2))
     head, ref = head_of(numbers), matrices_pb2.MatrixRef(name="fuzzed")
     held, sent = matrices_pb2.Operand(held=ref), matrices_pb2.Operand(sent=head)
@@ -191,6 +192,10 @@ def _about_matrices() -> dict[str, list[Message]]:
         "Update": [
             matrices_pb2.UpdateMessage(update=update),
             matrices_pb2.UpdateMessage(data=2 * data),
+        ],
+        "Matmul": [
+            matrices_pb2.MatmulRequest(wish=matrices_pb2.MatmulWish(a=head, b=head, spares=1)),
+            matrices_pb2.MatmulRequest(data=2 * data),
         ],
         "Sketch": [matrices_pb2.SketchRequest(matrix=ref, columns=2)],
     }

@@ -16,6 +16,7 @@ from kofn.cli import (
     deploy,
     faults,
     infer,
+    matmul,
     merge,
     models,
     report,
@@ -43,6 +44,7 @@ app.command()(infer.infer)
 app.command()(merge.merge)
 app.command()(report.report)
 app.command()(simulate.simulate)
+app.command()(matmul.matmul)
 app.add_typer(faults.app, name="faults")
 app.command()(chaos.chaos)
 app.command()(chaos.down)

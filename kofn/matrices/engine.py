@@ -76,13 +76,16 @@ class Progress:
     answered: int = 0
     failed: int = 0  # tries that came to nothing
     waiting: str = ""  # why more answers are waited for, where enough to decode have come
-    operands: tuple[Shares, ...] = ()
+    operands: tuple[Shares, ...] = ()  # where they are sent from here
+    told_sent: float = 0.0  # where somebody else sends them and tells
 
     @property
     def sent(self) -> float:
         """Of all that goes to workers, 0 to 1."""
+        if not self.operands:
+            return self.told_sent
         all_bytes = sum(one.size_bytes for one in self.operands) * self.nodes
-        return sum(one.sent_bytes for one in self.operands) / max(1, all_bytes)
+        return sum(one.sent_bytes for one in self.operands) / all_bytes
 
 
 @dataclass(frozen=True)

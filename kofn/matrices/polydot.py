@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from codes.polydot import Limits
+from codes.polydot.families import FAMILIES
 from kofn.matrices.engine import Progress, Report, Wish, multiply, plan
 from kofn.matrices.shares import check_kind
 from kofn.matrices.worker import MatrixWorker
@@ -76,17 +77,11 @@ class PolyDot:
         timeout_s: float = 600.0,
         tls: Tls | None = None,
     ) -> None:
-        given = (m, p, n)
-        if any(size is None for size in given) and any(size is not None for size in given):
-            raise InvalidArgument(f"m, p and n must be given all or none, not {given}.")
-        grid = None if m is None or p is None or n is None else (m, p, n)
-        if spares < 0:
-            raise InvalidArgument(f"spares must be at least 0, not {spares}.")
         if isinstance(workers, Sequence):
             self._addresses = [str(address) for address in workers]
         else:
             self._addresses = [worker.address for worker in workers.workers]
-        self._wish = Wish(grid, family, spares, max_error, timeout_s)
+        self._wish = wish_of(m, p, n, family, spares, max_error, timeout_s)
         self._tls = tls
 
     def matmul(self, a: Any, b: Any, progress: Progress | None = None) -> Multiplied:
@@ -136,6 +131,31 @@ class PolyDot:
         except ValueError as error:
             raise InvalidArgument(str(error)) from error
         return code.most_liars(erased)
+
+
+def wish_of(
+    m: int | None,
+    p: int | None,
+    n: int | None,
+    family: str,
+    spares: int,
+    max_error: float | None,
+    timeout_s: float,
+) -> Wish:
+    """What `PolyDot` is told, checked; raises InvalidArgument."""
+    given = (m, p, n)
+    if any(size is None for size in given) and any(size is not None for size in given):
+        raise InvalidArgument(f"m, p and n must be given all or none, not {given}.")
+    if family not in ("auto", *FAMILIES):
+        raise InvalidArgument(f"family must be auto, {', '.join(FAMILIES)}, not {family!r}.")
+    if spares < 0:
+        raise InvalidArgument(f"spares must be at least 0, not {spares}.")
+    if not timeout_s > 0 or not (max_error is None or max_error > 0):
+        raise InvalidArgument(
+            f"timeout_s and max_error must be above 0, not {timeout_s} and {max_error}."
+        )
+    grid = None if m is None or p is None or n is None else (m, p, n)
+    return Wish(grid, family, spares, max_error, timeout_s)
 
 
 @asynccontextmanager

@@ -195,7 +195,7 @@ class MatricesStatus(_message.Message):
     def __init__(self, worker: _Optional[str] = ..., device: _Optional[str] = ..., declared_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., matrices: _Optional[_Iterable[_Union[HeldMatrix, _Mapping]]] = ...) -> None: ...
 
 class MatmulWish(_message.Message):
-    __slots__ = ("a", "b", "blocks_m", "blocks_p", "blocks_n", "family", "max_error")
+    __slots__ = ("a", "b", "blocks_m", "blocks_p", "blocks_n", "family", "max_error", "spares")
     A_FIELD_NUMBER: _ClassVar[int]
     B_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_M_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +203,7 @@ class MatmulWish(_message.Message):
     BLOCKS_N_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     MAX_ERROR_FIELD_NUMBER: _ClassVar[int]
+    SPARES_FIELD_NUMBER: _ClassVar[int]
     a: MatrixHead
     b: MatrixHead
     blocks_m: int
@@ -210,7 +211,8 @@ class MatmulWish(_message.Message):
     blocks_n: int
     family: str
     max_error: float
-    def __init__(self, a: _Optional[_Union[MatrixHead, _Mapping]] = ..., b: _Optional[_Union[MatrixHead, _Mapping]] = ..., blocks_m: _Optional[int] = ..., blocks_p: _Optional[int] = ..., blocks_n: _Optional[int] = ..., family: _Optional[str] = ..., max_error: _Optional[float] = ...) -> None: ...
+    spares: int
+    def __init__(self, a: _Optional[_Union[MatrixHead, _Mapping]] = ..., b: _Optional[_Union[MatrixHead, _Mapping]] = ..., blocks_m: _Optional[int] = ..., blocks_p: _Optional[int] = ..., blocks_n: _Optional[int] = ..., family: _Optional[str] = ..., max_error: _Optional[float] = ..., spares: _Optional[int] = ...) -> None: ...
 
 class MatmulPlan(_message.Message):
     __slots__ = ("code", "nodes", "node_threshold")
@@ -235,22 +237,24 @@ class MatmulProgress(_message.Message):
     def __init__(self, sent: _Optional[float] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., waiting: _Optional[str] = ...) -> None: ...
 
 class MatmulReport(_message.Message):
-    __slots__ = ("estimate", "used", "liars", "checked", "encode_s", "wait_s", "decode_s")
+    __slots__ = ("estimate", "used", "liars", "checked", "code", "failed", "wait_s", "decode_s")
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
     LIARS_FIELD_NUMBER: _ClassVar[int]
     CHECKED_FIELD_NUMBER: _ClassVar[int]
-    ENCODE_S_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
     WAIT_S_FIELD_NUMBER: _ClassVar[int]
     DECODE_S_FIELD_NUMBER: _ClassVar[int]
     estimate: float
     used: _containers.RepeatedScalarFieldContainer[str]
     liars: _containers.RepeatedScalarFieldContainer[str]
     checked: bool
-    encode_s: float
+    code: str
+    failed: _containers.RepeatedScalarFieldContainer[str]
     wait_s: float
     decode_s: float
-    def __init__(self, estimate: _Optional[float] = ..., used: _Optional[_Iterable[str]] = ..., liars: _Optional[_Iterable[str]] = ..., checked: _Optional[bool] = ..., encode_s: _Optional[float] = ..., wait_s: _Optional[float] = ..., decode_s: _Optional[float] = ...) -> None: ...
+    def __init__(self, estimate: _Optional[float] = ..., used: _Optional[_Iterable[str]] = ..., liars: _Optional[_Iterable[str]] = ..., checked: _Optional[bool] = ..., code: _Optional[str] = ..., failed: _Optional[_Iterable[str]] = ..., wait_s: _Optional[float] = ..., decode_s: _Optional[float] = ...) -> None: ...
 
 class MatmulRequest(_message.Message):
     __slots__ = ("wish", "data")

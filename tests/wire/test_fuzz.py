@@ -19,6 +19,7 @@ from bench.fuzz.shots import (
     HEALTH,
     INFERENCE,
     MATRICES,
+    PRODUCTS,
     REFLECTION,
     WORKER,
     Shot,
@@ -108,7 +109,7 @@ def test_every_method_is_fired_at(target: Target) -> None:
     some = list(islice(shots(target, 0), 5000))
     assert {shot.path for shot in some} == {
         f"/{service.full_name}/{method.name}"
-        for service in (INFERENCE, CONTROL, WORKER, MATRICES, HEALTH, REFLECTION)
+        for service in (INFERENCE, PRODUCTS, CONTROL, WORKER, MATRICES, HEALTH, REFLECTION)
         for method in service.methods
     }
     assert some[:200] == list(islice(shots(target, 0), 200))
