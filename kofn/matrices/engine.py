@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codes.polydot import Decoded, Noise, Product, noise_of, worst
+from codes.polydot.families import FAMILIES
 from kofn.matrices.choosing import Grid, Sizes, code_for
 from kofn.matrices.gathering import Gathered, gathered
 from kofn.matrices.shares import Shares, check_finite, check_kind
@@ -57,6 +58,9 @@ class Wish:
         max_error: largest estimate of the relative error; None is the square root of eps.
         timeout_s: for all of it.
         seed: of the faults that workers inject; None draws one.
+
+    Raises:
+        InvalidArgument: a family that is none, or a number that is too small.
     """
 
     grid: Grid | None = None
@@ -65,6 +69,17 @@ class Wish:
     max_error: float | None = None
     timeout_s: float = 600.0
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.family not in ("auto", *FAMILIES):
+            accepted = ", ".join(("auto", *FAMILIES))
+            raise InvalidArgument(f"family must be one of {accepted}, not {self.family[:80]!r}.")
+        if self.spares < 0:
+            raise InvalidArgument(f"spares must be at least 0, not {self.spares}.")
+        for name in ("timeout_s", "max_error"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidArgument(f"{name} must be above 0, not {value}.")
 
 
 @dataclass

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from codes.polydot import Limits
-from codes.polydot.families import FAMILIES
 from kofn.matrices.engine import Progress, Report, Wish, multiply, plan
 from kofn.matrices.shares import check_kind
 from kofn.matrices.worker import MatrixWorker
@@ -146,14 +145,6 @@ def wish_of(
     given = (m, p, n)
     if any(size is None for size in given) and any(size is not None for size in given):
         raise InvalidArgument(f"m, p and n must be given all or none, not {given}.")
-    if family not in ("auto", *FAMILIES):
-        raise InvalidArgument(f"family must be auto, {', '.join(FAMILIES)}, not {family!r}.")
-    if spares < 0:
-        raise InvalidArgument(f"spares must be at least 0, not {spares}.")
-    if not timeout_s > 0 or not (max_error is None or max_error > 0):
-        raise InvalidArgument(
-            f"timeout_s and max_error must be above 0, not {timeout_s} and {max_error}."
-        )
     grid = None if m is None or p is None or n is None else (m, p, n)
     return Wish(grid, family, spares, max_error, timeout_s)
 

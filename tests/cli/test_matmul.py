@@ -27,8 +27,11 @@ def folder(tmp_path: Path) -> Path:
         (["A.npy", "A.npy", "--out", "A.npy"], "must not be an operand"),
         (["A.npy", "A.npy", "--out", "no/C.npy"], "is no folder"),
         (["A.npy", "A.npy", "--out", "C.npy", "-m", "2"], "all or none"),
-        (["A.npy", "A.npy", "--out", "C.npy", "--family", "chebyshev"], "family must be auto"),
-        (["A.npy", "A.npy", "--out", "C.npy", "--timeout-s", "0"], "must be above 0"),
+        (
+            ["A.npy", "A.npy", "--out", "C.npy", "--family", "chebyshev"],
+            "family must be one of auto",
+        ),
+        (["A.npy", "A.npy", "--out", "C.npy", "--timeout-s", "0"], "timeout_s must be above 0"),
         (
             ["A.npy", "A.npy", "--out", "C.npy", "--master", "127.0.0.1:1", "--workers", "3"],
             "go without --master",
