@@ -16,6 +16,7 @@ from support.serving import queries
 from support.until import until
 
 INFERENCE, CONTROL = "inference.GRPCInferenceService", "kofn.control.v1.Control"
+PRODUCTS = "kofn.matrices.v1.Products"
 SERVING, NOT_SERVING, UNKNOWN = "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"
 
 
