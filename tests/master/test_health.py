@@ -148,7 +148,7 @@ async def test_reflection_lists_every_service(archive: Path) -> None:
     """Those of the master."""
     async with live(archive) as now, grpc.aio.insecure_channel(now.master.address) as channel:
         assert await _services(channel) == {
-            INFERENCE, CONTROL, "grpc.health.v1.Health",
+            INFERENCE, PRODUCTS, CONTROL, "grpc.health.v1.Health",
             "grpc.reflection.v1alpha.ServerReflection",
         }  # fmt: skip
 
