@@ -18,6 +18,7 @@ from bench.fuzz.command import fuzz
 from bench.load.command import load
 from bench.records import provenance
 from bench.recovery_command import recovery
+from bench.simulated.command import simulator
 from bench.soak.command import soak
 from kofn.cli.output import print_table
 
@@ -247,7 +248,7 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, coin_live, frontier, fuzz, liars, load, recovery, soak):
+for command in (aicc, coding, coin_live, frontier, fuzz, liars, load, recovery, simulator, soak):
     app.command()(command)
 
 

@@ -18,7 +18,7 @@ from simulator.outcome import Outcome
 from simulator.setting import Poisson, Setting
 from simulator.tasks import count, draw
 
-MOST_RUNS = 2048  # beyond it a step costs as much as its entries
+LEAST_RUNS, MOST_RUNS = 64, 2048  # a step costs as much for 64; beyond 2048 what its entries cost
 MOST_STATE = 1 << 23  # entries of `free`
 WARM_UP_SPANS = 8.0  # relaxation times of a queue before anything is counted
 TOLD_EVERY = 200  # steps between two words of progress
@@ -33,7 +33,8 @@ def simulate(setting: Setting, progress: Progress | None) -> Outcome:
     assert workers is not None
     outcome = Outcome("recursion", workers)
     warm_up = _warm_up(setting, rng)
-    runs = max(1, min(setting.requests // (4 * warm_up), MOST_RUNS, MOST_STATE // workers))
+    runs = min(max(LEAST_RUNS, setting.requests // (4 * warm_up)), MOST_RUNS, setting.requests)
+    runs = max(1, min(runs, MOST_STATE // workers))
     steps = ceil(setting.requests / runs)
     rule = Rule(setting)
     free, now = np.zeros((runs, workers)), np.zeros(runs)

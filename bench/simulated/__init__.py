@@ -1,0 +1,1 @@
+"""What the simulator is held against: closed forms, and a live cluster."""
