@@ -62,6 +62,11 @@ class Grid(Scheme):
         """Of nodes."""
         return len(self.signals)
 
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """See `Scheme`."""
+        return -(-self.rows // self.signals.shape[1]), -(-self.columns // self.activations.shape[1])
+
     def weight_share(self, weight: Array, node: int) -> Array:
         """See `Scheme`."""
         rows = _mixed(_blocks(weight, self.signals.shape[1]), self.signals[node])

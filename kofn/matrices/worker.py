@@ -99,6 +99,29 @@ class MatrixWorker:
         request = pb.GetMatrixRequest(matrix=what.ref(), seed=seed)
         return await _read(self._stub.Get(request, timeout=timeout_s))
 
+    async def rows(self, what: Held, timeout_s: float, seed: int = 0) -> AsyncIterator[Array]:
+        """A matrix that is held, some whole rows at a time, [rows, columns] each."""
+        call = self._stub.Get(pb.GetMatrixRequest(matrix=what.ref(), seed=seed), timeout=timeout_s)
+        try:
+            first = await call.read()
+            if not isinstance(first, pb.MatrixMessage) or not first.HasField("answer"):
+                raise Internal("The worker's answer has no head.")
+            head = first.answer.head
+            dtype = dtype_of("An answer", head)
+            row_bytes, left, come = head.columns * dtype.itemsize, b"", 0
+            while isinstance(message := await call.read(), pb.MatrixMessage):  # else the end
+                left += message.data
+                whole = len(left) - len(left) % row_bytes
+                if whole:
+                    yield np.frombuffer(left[:whole], dtype).reshape(-1, head.columns)
+                left, come = left[whole:], come + whole // row_bytes
+            if left or come != head.rows:
+                raise Internal("The worker's answer is not as long as it said.")
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
+
     async def drop(
         self, names: Sequence[str] = (), prefix: str = "", timeout_s: float = CALL_S
     ) -> None:

@@ -8,11 +8,15 @@ wire, no clock, no files.
 from training.coded.linear import CodedLinear, CodedSGD, clip_grad_norm_, decoded, encoded
 from training.coded.local import LocalNodes, Rates
 from training.coded.nodes import Nodes, Rule
+from training.coded.run import CodedRecipe, CodedTraining
+from training.coded.scheme import spread
 from training.coded.weight import CodedWeight, Policy, Report, StateLost
 
 __all__ = [
     "CodedLinear",
+    "CodedRecipe",
     "CodedSGD",
+    "CodedTraining",
     "CodedWeight",
     "LocalNodes",
     "Nodes",
@@ -24,4 +28,5 @@ __all__ = [
     "clip_grad_norm_",
     "decoded",
     "encoded",
+    "spread",
 ]

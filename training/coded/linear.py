@@ -2,7 +2,7 @@
 
 An ordinary training loop stays as it is, but for the optimiser:
 
-    model = encoded(model, nodes, lambda o, i: PolyDotScheme.of(o, i, nodes.count))
+    model = encoded(model, nodes, spread(nodes.count, blocks_m=4))
     optimiser = CodedSGD(model, lr=0.1, momentum=0.9)
     for images, labels in batches:
         optimiser.zero_grad()

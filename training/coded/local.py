@@ -105,7 +105,9 @@ class LocalNodes:
         """An empty node comes in a dead one's place."""
         self._blocks[node] = {}
 
-    def fill(self, name: str, version: int, node: int, part: Part, strips: Iterable[Array]) -> None:
+    def fill(
+        self, name: str, version: int, node: int, part: Part, rows: int, strips: Iterable[Array]
+    ) -> None:
         """See `Nodes`."""
         held, values = self._reached(node), np.concatenate(list(strips))
         if held is None:

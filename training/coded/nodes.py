@@ -72,8 +72,10 @@ class Nodes(Protocol):
     def count(self) -> int:
         """How many there are, dead ones counted."""
 
-    def fill(self, name: str, version: int, node: int, part: Part, strips: Iterable[Array]) -> None:
-        """Give a node a block, strip by strip of its rows, in place of what it holds by that name.
+    def fill(
+        self, name: str, version: int, node: int, part: Part, rows: int, strips: Iterable[Array]
+    ) -> None:
+        """Give a node a block of so many rows, some of them at a time, in place of what it holds.
 
         The weight comes first, and the velocity is zero after it.
         """

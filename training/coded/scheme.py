@@ -4,7 +4,7 @@ Other schemes, of which comparisons are made, are in `bench/polydot`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,11 @@ class Scheme(ABC):
     @abstractmethod
     def count(self) -> int:
         """Of nodes."""
+
+    @property
+    @abstractmethod
+    def block_shape(self) -> tuple[int, int]:
+        """Of a node's block."""
 
     @abstractmethod
     def weight_share(self, weight: Array, node: int) -> Array:
@@ -115,6 +120,11 @@ class PolyDotScheme(Scheme):
     def count(self) -> int:
         """Of nodes."""
         return self.layer.nodes
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """See `Scheme`."""
+        return -(-self.rows // self.layer.blocks_m), -(-self.columns // self.layer.blocks_n)
 
     def weight_share(self, weight: Array, node: int) -> Array:
         """See `Scheme`."""
@@ -195,6 +205,13 @@ def polydot(
         ValueError: more nodes are needed, or dtype is neither float32 nor float64.
     """
     return PolyDotScheme(rows, columns, np.dtype(dtype), Layer(blocks_m, blocks_n, nodes))
+
+
+def spread(
+    nodes: int, blocks_m: int, blocks_n: int = 1
+) -> Callable[[int, int, np.dtype[Any]], PolyDotScheme]:
+    """Gives `polydot` schemes for weights of any shape and dtype."""
+    return lambda rows, columns, dtype: polydot(rows, columns, dtype, nodes, blocks_m, blocks_n)
 
 
 def noise(frame: Frame, results: Mapping[int, Array], steps: int, dtype: np.dtype[Any]) -> float:

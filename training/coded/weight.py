@@ -8,12 +8,14 @@ ever holds the whole weight. What none of that mends is `StateLost`, and a matte
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from training.coded.nodes import EMPTY, Array, Inputs, Nodes, Part, Rule
 from training.coded.scheme import UNDECODABLE, Scheme
 
+T = TypeVar("T")
 SPARE_COLUMNS = 8  # of sketches, above what the code needs to tell all wrong nodes apart
 
 
@@ -108,7 +110,7 @@ class CodedWeight:
         self.scheme.check(weight)
         for node in range(self.nodes.count):
             share = self.scheme.weight_share(weight, node)
-            self.nodes.fill(self.name, self.version, node, "weight", [share])
+            self.nodes.fill(self.name, self.version, node, "weight", len(share), [share])
         self.nodes.keep(self.name, self.version)
 
     def forward(self, activation: Array) -> Array:
@@ -168,11 +170,12 @@ class CodedWeight:
         """The weight [out, in], whole: to keep it or to run it without nodes. Raises StateLost."""
         old = self._catch_up()
         healthy = self._current() - old - self._wrong_blocks()
-        strips = self.nodes.strips(self.name, self.version, "weight", healthy)
-        try:
+
+        def whole() -> Array:
+            strips = self.nodes.strips(self.name, self.version, "weight", healthy)
             return self.scheme.weight(list(strips), self._steps)
-        except UNDECODABLE as error:
-            raise StateLost(f"{self.name} at step {self.version}: {error}") from error
+
+        return self._tried("read", whole)
 
     @property
     def _steps(self) -> int:
@@ -259,28 +262,37 @@ class CodedWeight:
         return wrong
 
     def _suspects(self, part: Part) -> set[int]:
-        for _ in range(self.policy.retries + 1):
+        columns = self.nodes.count + SPARE_COLUMNS
+
+        def found() -> set[int]:
             self._draws += 1
-            sketches = self.nodes.sketch(
-                self.name, self.version, part, self._draws, self.nodes.count + SPARE_COLUMNS
-            )
-            try:
-                return set(self.scheme.wrong_blocks(sketches, self._steps))
-            except UNDECODABLE as error:
-                why = error
-        raise StateLost(f"{self.name} at step {self.version}, scrubbed: {why}") from why
+            sketches = self.nodes.sketch(self.name, self.version, part, self._draws, columns)
+            return set(self.scheme.wrong_blocks(sketches, self._steps))
+
+        return self._tried("scrubbed", found)
 
     def _rebuild(self, node: int, untrusted: set[int]) -> None:
         """Make a node's block anew from the others', as many rows at a time as travel at once."""
         healthy = self._current() - untrusted
-        try:
-            for part in self._parts:
+        rows = self.scheme.block_shape[0]
+        for part in self._parts:
+
+            def fill(part: Part = part) -> None:
                 strips = self._share(node, part, healthy)
-                self.nodes.fill(self.name, self.version, node, part, strips)
-        except UNDECODABLE as error:
-            raise StateLost(f"{self.name} at step {self.version}, repaired: {error}") from error
+                self.nodes.fill(self.name, self.version, node, part, rows, strips)
+
+            self._tried("repaired", fill)
         self.report.repaired += 1
 
     def _share(self, node: int, part: Part, healthy: set[int]) -> Iterator[Array]:
         for strips in self.nodes.strips(self.name, self.version, part, healthy):
             yield self.scheme.share(strips, node, self._steps)
+
+    def _tried(self, what: str, read: Callable[[], T]) -> T:
+        """What comes of reading from the nodes, which is wrong now and then. Raises StateLost."""
+        for _ in range(self.policy.retries + 1):
+            try:
+                return read()
+            except UNDECODABLE as error:
+                why = error
+        raise StateLost(f"{self.name} at step {self.version}, {what}: {why}") from why
