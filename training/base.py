@@ -202,7 +202,7 @@ def train(
         dataset=plan.dataset,
         title=whole.title,
         note=whole.note,
-        dataset_sha256=_digest(whole),
+        dataset_sha256=dataset_digest(whole),
         network=plan.network,
         options=options,
         input_shape=whole.input_shape,
@@ -297,7 +297,8 @@ def _stem(dataset: str) -> str:
     return Path(dataset.removeprefix("idx:").partition(",")[0]).name.partition(".")[0]
 
 
-def _digest(dataset: DataSet) -> str:
+def dataset_digest(dataset: DataSet) -> str:
+    """SHA-256 of images and labels, as bytes."""
     digest = hashlib.sha256(dataset.images.numpy().data)
     digest.update(dataset.labels.numpy().data)
     return digest.hexdigest()

@@ -23,6 +23,7 @@ from kofn.cli import (
     simulate,
     status,
     train,
+    train_coded,
     up,
 )
 from kofn.cli.output import words
@@ -52,6 +53,7 @@ app.command()(certificates.certificates)
 app.add_typer(codes.app, name="codes")
 app.add_typer(models.app, name="models")
 app.add_typer(train.app, name="train")
+app.command()(train_coded.train_coded)
 
 
 def main() -> None:

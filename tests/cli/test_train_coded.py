@@ -1,0 +1,57 @@
+"""`kofn train-coded`: a model from workers into the store, and what is refused before a start."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kofn.cli import app
+from models.store import Store
+from support.commands import KOFN
+from worker.config import WorkerConfig
+from worker.server import WorkerServer
+
+runner = CliRunner()
+
+
+@pytest.mark.timeout(180)  # a process of its own, on a machine that is busy
+async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        addresses = []
+        for number in range(3):
+            told = {"name": f"w{number}", "cache": tmp_path / "programs", "drain_s": 0, "port": 0}
+            server = WorkerServer(WorkerConfig.model_validate(told))
+            addresses.append((await stack.enter_async_context(server)).address)
+        flags = ["--targets", ",".join(addresses), "--blocks", "1", "--steps", "4", "--compare"]
+        kept = ["--set", "hidden=[4]", "--name", "coded", "--store", str(tmp_path), "--json"]
+        process = await asyncio.create_subprocess_exec(
+            *KOFN, "train-coded", *flags, *kept,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    told = json.loads(output)
+    assert told["difference"] < 5e-6
+    assert told["rollbacks"] == 0
+    store = Store(tmp_path, shipped=None)
+    assert store.names() == ("coded",)
+    assert store.card("coded").recipe["coded"] == {"blocks": [1, 1], "nodes": 3, "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--workers", "6"], "'nodes' must be"),
+        (["--blocks", "0"], "one or two whole numbers"),
+        (["--dtype", "float16"], "float32 or float64"),
+        (["--faults", '{"corruption": {"law": "lies"}}'], "'lies'"),
+        (["--targets", "a:1", "--faults", "{}"], "started here"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(flags: list[str], says: str) -> None:
+    done = runner.invoke(app, ["train-coded", *flags])
+    assert done.exit_code != 0
+    assert says in (done.output + str(done.exception)).replace("\n", " ").replace("│", "")
