@@ -155,7 +155,7 @@ def tables(
     table: Annotated[
         str,
         typer.Argument(
-            help="A file of bench/tables: learned-codes, lagrange, cuts, coin, coded-training."
+            help="A file of bench/tables: learned-codes, lagrange, cuts, coin, coded-training, polydot."
         ),
     ],
     rows: Annotated[

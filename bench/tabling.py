@@ -13,12 +13,21 @@ from bench.coin.table import CoinTable
 from bench.cuts.table import CutsTable
 from bench.described import content_of
 from bench.lagrange.table import SplitTable
+from bench.polydot.table import PolydotTable
 from bench.table import Record, Table
 from bench.trained_codes import TrainedCodes
 from models.store import Store
 
 KINDS: dict[str, type[Table[Any]]] = {
-    kind.kind: kind for kind in (TrainedCodes, SplitTable, CutsTable, CoinTable, CodedTrainingTable)
+    kind.kind: kind
+    for kind in (
+        TrainedCodes,
+        SplitTable,
+        CutsTable,
+        CoinTable,
+        CodedTrainingTable,
+        PolydotTable,
+    )
 }
 
 

@@ -21,6 +21,8 @@ from codes.locating import MOST_CHOICES
 SIGMAS = 4.0  # singular values of pure noise reach sigma (sqrt L + sqrt D), and seldom 1.1 of that
 ROUNDING = 50 * float(np.finfo(np.float64).eps)  # of the parities themselves, of what they are of
 
+AT_ONCE = 2000  # sets of nodes that are compared in one go: some MB
+
 Parity = Callable[[tuple[int, ...]], Matrix]
 
 
@@ -114,9 +116,9 @@ def _suspects(
     for count in range(fewest, most + 1):
         if comb(len(bases), count) > MOST_CHOICES:
             break
-        for some in combinations(range(len(bases)), count):
-            if _explain(checks, some, signal, limit, width):
-                return some
+        best = _best_of(checks, len(bases), count, signal, width)
+        if _explain(checks, best, signal, limit, width):
+            return best
     raise Unexplained
 
 
@@ -134,6 +136,22 @@ def _explain(
     q, _ = np.linalg.qr(checks[:, columns])
     rest = signal - q @ (q.T @ signal)
     return bool(np.linalg.norm(rest, 2) <= 2 * limit)
+
+
+def _best_of(checks: Matrix, nodes: int, count: int, signal: Matrix, width: int) -> tuple[int, ...]:
+    """Of all sets of so many nodes that which leaves least of the parities."""
+    every = list(combinations(range(nodes), count))
+    best, least = every[0], np.inf
+    for start in range(0, len(every), AT_ONCE):
+        some = np.array(every[start : start + AT_ONCE])
+        columns = (some[:, :, None] * width + np.arange(width)).reshape(len(some), -1)
+        q, _ = np.linalg.qr(checks[:, columns].transpose(1, 0, 2))
+        taken = np.square(q.transpose(0, 2, 1) @ signal).sum(axis=(1, 2))
+        place = int(np.argmax(taken))
+        left = float(np.square(signal).sum() - taken[place])
+        if left < least:
+            best, least = every[start + place], left
+    return best
 
 
 def _greedy(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from bench.polydot.trials import dense
 from codes.polydot import Layer
 from codes.polydot.product import Array, joined
-from tests.support.products import dense
 
 LAYERS = [Layer(4, 1, 9), Layer(1, 1, 3), Layer(2, 2, 10), Layer(3, 2, 9), Layer(2, 2, 8, "mono")]
 

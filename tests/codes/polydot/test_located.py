@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from bench.polydot.trials import dense, made
 from codes.polydot import Inaccurate, NotRecoverable, Product, TooManyErrors
-from tests.support.products import dense, made
 
 CODES = [
     Product(2, 2, 2, 12),

@@ -5,10 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from bench.polydot.trials import made
 from codes.polydot import Inaccurate, NotRecoverable, Product, product_noise
 from codes.polydot.families import FAMILIES
 from codes.verify import subsets
-from tests.support.products import made
 
 GRIDS = list(product((1, 2, 3), repeat=3))
 

@@ -1,0 +1,1 @@
+"""Coded products measured: exactness, liars, and what is never silently wrong."""
