@@ -155,7 +155,8 @@ def tables(
     table: Annotated[
         str,
         typer.Argument(
-            help="A file of bench/tables: learned-codes, lagrange, cuts, coin, coded-training, polydot."
+            help="A file of bench/tables: learned-codes, lagrange, cuts, coin, coded-training, "
+            "polydot."
         ),
     ],
     rows: Annotated[

@@ -12,9 +12,10 @@ from bench.trained_table import TITLES, cells, newest
 
 def codes_table() -> str:
     """Every registered code, in Markdown."""
+    kinds = (*codes.REGISTRY.values(), *codes.PRODUCTS.values())
     rows = [
-        (f"`{name}`", kind.summary, f"[{kind.source}](codes/refs.bib)" if kind.source else "")
-        for name, kind in sorted(codes.REGISTRY.items())
+        (f"`{name}`", summary, f"[{source}](codes/refs.bib)" if source else "")
+        for name, summary, source in sorted((k.name, k.summary, k.source) for k in kinds)
     ]
     return markdown(("code", "what it is", "source"), rows)
 

@@ -1,6 +1,7 @@
 """Erasure codes for inference: tensors in, tensors out; no I/O, clock, randomness or global state.
 
-`make` builds a code by its name; `REGISTRY` holds them all.
+`make` builds a code by its name; `REGISTRY` holds them all. Codes of products of two matrices,
+whose slots take a pair of shares and no query, are in `PRODUCTS`.
 """
 
 from dataclasses import MISSING, fields
@@ -17,13 +18,14 @@ from codes.lagrange import Lagrange
 from codes.learned import Learned
 from codes.mosaic import Mosaic
 from codes.parity import Parity
+from codes.polydot import Product as PolyDot
 from codes.product import Product
 from codes.replication import Replication
 from codes.spline import Spline
 from codes.split_lagrange import SplitLagrange
 from codes.uncoded import Uncoded
 
-__all__ = ["REGISTRY", "Code", "ExactCase", "NotRecoverable", "make"]
+__all__ = ["PRODUCTS", "REGISTRY", "Code", "ExactCase", "NotRecoverable", "make"]
 
 REGISTRY: dict[str, type[Code]] = {
     kind.name: kind
@@ -43,6 +45,8 @@ REGISTRY: dict[str, type[Code]] = {
         Product,
     )
 }
+
+PRODUCTS: dict[str, type[PolyDot]] = {PolyDot.name: PolyDot}
 
 
 def make(name: str, **parameters: Any) -> Code:

@@ -151,7 +151,7 @@ class Frame:
         given = self._checked(nodes)
         if len(given) < self.node_threshold:
             return float("inf")
-        return float(np.linalg.norm(self._pattern(given).decoder, 2))
+        return float(np.linalg.norm(self.extraction @ self._solved(given), 2))
 
     def decode(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from kofn.cli.output import Json, Settings, paper, parameters, print_json, print_table
+from kofn.cli.products import facts_of, losses_of, print_product, product_of
 
 if TYPE_CHECKING:
     from codes import Code
@@ -26,6 +27,7 @@ def list_(k: K = 4, n: N = 6, as_json: Json = False) -> None:
     import codes
 
     rows = [_facts(_made(name, k, n, {})) for name in codes.REGISTRY]
+    rows += [facts_of(product_of(name, k, n, {})) for name in codes.PRODUCTS]
     if as_json:
         print_json(rows)
         return
@@ -42,10 +44,22 @@ def list_(k: K = 4, n: N = 6, as_json: Json = False) -> None:
 
 @app.command()
 def show(name: Name, k: K = 4, n: N = 6, settings: Settings = None, as_json: Json = False) -> None:
-    """Show one code: its slots, liars and pads, and the noise gain of every number of losses."""
+    """Show one code: its slots, liars and pads, and the noise gain of every number of losses.
+
+    Of matrix products: --k blocks of C on --n nodes, or --set blocks_m=2, blocks_p=2, blocks_n=2.
+    """
+    import codes
     from codes.locating import LocatesErrors, most_liars
     from codes.verify import subsets
 
+    if name in codes.PRODUCTS:
+        product = product_of(name, k, n, parameters(settings))
+        found = losses_of(product)
+        if as_json:
+            print_json({**facts_of(product), "losses": found})
+        else:
+            print_product(product, found)
+        return
     code = _made(name, k, n, parameters(settings))
     losses = []
     for lost in range(code.n):
@@ -119,9 +133,15 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Walk the sets of responders; exit 0: as promised, 1: refused too much, 3: silently wrong."""
+    import codes
+    from codes.polydot.verify import verify as walk_product
     from codes.verify import verify as walk
 
-    seen = walk(_made(name, k, n, parameters(settings)), most_sets=most_sets, seed=seed)
+    given = parameters(settings)
+    if name in codes.PRODUCTS:
+        seen = walk_product(product_of(name, k, n, given), most_sets=most_sets, seed=seed)
+    else:
+        seen = walk(_made(name, k, n, given), most_sets=most_sets, seed=seed)
     if as_json:
         print_json(
             {
@@ -145,7 +165,7 @@ def cite(name: Name, as_json: Json = False) -> None:
     """Print the BibTeX entry of a code's source."""
     import codes
 
-    kind = codes.REGISTRY.get(name)
+    kind = codes.REGISTRY.get(name) or codes.PRODUCTS.get(name)
     if kind is None:
         codes.make(name)  # raises, naming those that are near
         return

@@ -19,8 +19,8 @@ def test_list_tells_every_code() -> None:
     table = runner.invoke(app, ["codes", "list"])
     told = json.loads(runner.invoke(app, ["codes", "list", "--json"]).stdout)
     assert table.exit_code == 0
-    assert [row["name"] for row in told] == list(codes.REGISTRY)
-    for row in told:
+    assert [row["name"] for row in told] == [*codes.REGISTRY, *codes.PRODUCTS]
+    for row in told[: len(codes.REGISTRY)]:
         assert row["name"] in table.stdout
         made = codes.make(
             row["name"], **({"k": 4} if row["name"] == "uncoded" else {"k": 4, "n": 6})
@@ -53,7 +53,24 @@ def test_show_tells_liars_and_pads() -> None:
     assert (facts["locates"], facts["pads"]) == (False, 0)
 
 
-@pytest.mark.parametrize("name", list(codes.REGISTRY))
+def test_products_tell_both_limits_of_liars() -> None:
+    """Any 5 of 9 nodes, two rows each; 4 liars that are wrong for themselves, 2 that agree."""
+    grid = [word for axis in "mpn" for word in ("--set", f"blocks_{axis}=2")]
+    command = ["codes", "show", "polydot", "--n", "9", *grid]
+    facts = json.loads(runner.invoke(app, [*command, "--json"]).stdout)
+    assert (facts["recovery_threshold"], facts["rows_needed"], facts["family"]) == (5, 9, "conj")
+    assert facts["most_liars"] == {"probable": 4, "adversarial": 2}
+    found = {row["lost"]: row for row in facts["losses"]}
+    assert (found[4]["recoverable"], found[5]["recoverable"]) == (found[4]["sets"], 0)
+    assert found[2]["most_liars"] == {"probable": 2, "adversarial": 1}
+    told = runner.invoke(app, command).stdout
+    assert "any 5 of 9 nodes" in told
+    assert "at most 4 whose errors" in told
+    refused = runner.invoke(app, ["codes", "show", "polydot", "--set", "blocks_q=1"])
+    assert "blocks_q" in str(refused.exception)
+
+
+@pytest.mark.parametrize("name", [*codes.REGISTRY, *codes.PRODUCTS])
 def test_verify_holds_each_code_to_its_word(name: str) -> None:
     """Exit 0."""
     done = runner.invoke(app, ["codes", "verify", name])
