@@ -12,10 +12,11 @@ from bench.trained_table import TITLES, cells, newest
 
 def codes_table() -> str:
     """Every registered code, in Markdown."""
-    kinds = (*codes.REGISTRY.values(), *codes.PRODUCTS.values())
+    kinds = [(kind.name, kind.summary, kind.source) for kind in codes.REGISTRY.values()]
+    kinds += [(kind.name, kind.summary, kind.source) for kind in codes.PRODUCTS.values()]
     rows = [
         (f"`{name}`", summary, f"[{source}](codes/refs.bib)" if source else "")
-        for name, summary, source in sorted((k.name, k.summary, k.source) for k in kinds)
+        for name, summary, source in sorted(kinds)
     ]
     return markdown(("code", "what it is", "source"), rows)
 
