@@ -20,6 +20,8 @@ from bench.records import provenance
 from bench.recovery_command import recovery
 from bench.simulated.command import simulator
 from bench.soak.command import soak
+from bench.sweep.command import sweep
+from bench.sweep.parm import parm
 from kofn.cli.output import print_table
 
 app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
@@ -249,7 +251,10 @@ def live_accuracy(
     print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
 
 
-for command in (aicc, coding, coin_live, frontier, fuzz, liars, load, recovery, simulator, soak):
+COMMANDS = (
+    aicc, coding, coin_live, frontier, fuzz, liars, load, parm, recovery, simulator, soak, sweep,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -5,7 +5,7 @@ Reads and checks; decides no value. Whether unknown keys are refused is the mode
 strangers: only plain YAML is constructed, and a file that unfolds beyond reason is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -17,9 +17,11 @@ from pydantic_core import ErrorDetails
 from kofn.wire.tls import Tls
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+Problem = tuple[Sequence[int | str], str]  # where in the values, and what is wrong there
 
 MOST_NODES = 100_000  # with every alias unfolded; ten lines of aliases can unfold to 10^10 nodes
 MERGE = "tag:yaml.org,2002:merge"  # the key `<<`, which is no value
+MISSING = "must be given."
 LONGEST_VALUE = 80  # characters of a refused value that an error repeats
 
 
@@ -90,9 +92,18 @@ def parse_yaml(text: str, model: type[ModelT], source: str = "settings") -> Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = sorted({_problem(item, node, model) for item in error.errors()})
-        lines = [f"{source}:{line}: {told}" for line, told in problems]
-        raise SettingsError("\n".join(lines)) from error
+        raise _located(node, source, problems(error, model)) from error
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """What a model refused, and where in its values."""
+    return [(item["loc"], _told(item, model)) for item in error.errors()]
+
+
+def located(text: str, source: str, found: Iterable[Problem]) -> SettingsError:
+    """Problems of a text that were found later, by their lines; arguments as of `parse_yaml`."""
+    node, _ = _load(text, source)
+    return _located(node, source, found)
 
 
 def check(values: Mapping[str, Any], model: type[ModelT], source: str) -> ModelT:
@@ -178,17 +189,15 @@ def _check_node(
     return size
 
 
-def _problem(
-    error: ErrorDetails, node: yaml.Node | None, model: type[BaseModel]
-) -> tuple[int, str]:
-    """Line and text of one refusal."""
-    where = error["loc"]
-    line, found = _follow(node, where)
-    if error["type"] == "missing":
-        found.append(where[-1])
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found)
-    told = _told(error, model)
-    return line, f"{path.lstrip('.')}: {told}" if path else told
+def _located(node: yaml.Node | None, source: str, found: Iterable[Problem]) -> SettingsError:
+    lines = set()
+    for where, told in found:
+        line, parts = _follow(node, where)
+        if told == MISSING:
+            parts.append(where[-1])
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+        lines.add((line, f"{path.lstrip('.')}: {told}" if path else told))
+    return SettingsError("\n".join(f"{source}:{line}: {told}" for line, told in sorted(lines)))
 
 
 def _follow(node: yaml.Node | None, where: Sequence[int | str]) -> tuple[int, list[int | str]]:
@@ -216,7 +225,7 @@ def _told(error: ErrorDetails, model: type[BaseModel]) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "missing":
-            return "must be given."
+            return MISSING
         case "extra_forbidden":
             known = _known_keys(model, error["loc"][:-1])
             near = get_close_matches(str(error["loc"][-1]), known, n=1)

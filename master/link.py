@@ -78,6 +78,7 @@ class Link:
         self.failures = 0  # tasks answered with an error
         self.losses = 0  # tasks in flight when the stream broke
         self.cancellations = 0
+        self.sent_bytes = 0  # payload of tasks, as they are written
         self._busy_s = 0.0  # in service, as the process at the other end last reported
         self._busy_before_s = 0.0  # the same of processes that are gone
         self.queue_depth = 0  # as last reported
@@ -271,6 +272,7 @@ class Link:
             while self._outgoing:
                 task_id, message = self._outgoing.popleft()
                 if task_id in self._in_flight:  # else cancelled before it was written
+                    self.sent_bytes += sum(len(tensor.data) for tensor in message.task.inputs)
                     await call.write(message)
             if self._cancelled:
                 ids, self._cancelled = self._cancelled, []

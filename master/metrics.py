@@ -124,6 +124,9 @@ class MasterCollector(Collector):
         busy = CounterMetricFamily(
             "kofn_worker_busy_seconds", "Service time that the worker reported.", labels=label
         )
+        sent = CounterMetricFamily(
+            "kofn_worker_sent_bytes", "Payload of the tasks that it was sent.", labels=label
+        )
         trips = HistogramMetricFamily(
             "kofn_worker_task_duration_seconds", "Round trip of answered tasks.", labels=label
         )
@@ -166,10 +169,11 @@ class MasterCollector(Collector):
             ended.add_metric([*name, "lost"], link.losses)
             ended.add_metric([*name, "cancelled"], link.cancellations)
             busy.add_metric(name, link.busy_s)
+            sent.add_metric(name, link.sent_bytes)
             trips.add_metric(name, link.round_trips.cumulative(), link.round_trips.total)
             queue.add_metric(name, link.queue_times.cumulative(), link.queue_times.total)
             service.add_metric(name, link.service_times.cumulative(), link.service_times.total)
             for kind in FAULTS:
                 faults.add_metric([*name, kind], kind in link.faults)
-        tasks = (flying, waiting, ended, busy, trips, queue, service)
+        tasks = (flying, waiting, ended, busy, sent, trips, queue, service)
         return up, connections, *tasks, faults, quarantined, trusted, lies

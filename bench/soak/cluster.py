@@ -45,6 +45,7 @@ class LaunchedCluster:
         deployments: of the master.
         store: its model store.
         folder: for logs.
+        flags: of `python -m worker`, for all of them.
     """
 
     def __init__(
@@ -54,8 +55,13 @@ class LaunchedCluster:
         deployments: Sequence[Mapping[str, Any]],
         store: Path,
         folder: Path,
+        flags: Sequence[str] = (),
     ) -> None:
-        launcher = LocalWorkers(workers) if backend == "local" else DockerWorkers(workers)
+        launcher = (
+            LocalWorkers(workers, flags=flags)
+            if backend == "local"
+            else DockerWorkers(workers, flags=flags)
+        )
         self._cluster = Cluster(launcher, deployments, store=store, folder=folder)
         self._stack = AsyncExitStack()
         self._of_workers: dict[str, int] = {}  # of containers, as they were asked last

@@ -12,7 +12,7 @@ Shares and accuracies are in 0..1, times in the unit that a name ends with. Accu
 count is 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from bench.load.figures import Kept, Latency, Text
 from models.cards import Metric
 
-__all__ = ["Cost", "Kept", "Latency", "Measured", "Record", "RecordError", "Turn", "read"]
+__all__ = ["Cost", "Kept", "Latency", "Measured", "Record", "RecordError", "Turn", "parsed", "read"]
 
 Kind = Literal["baseline", "coded"]
 
@@ -126,11 +126,12 @@ class Record(Text):
         title: for a person.
         dataset: of the queries.
         model: the base model's name in the store.
-        code: the code's repr; "ray-serve" for what is no code.
+        code: the code's repr.
         code_name: the code's name alone.
         k, n, recovery_threshold: R is the policy's where it has one, else the code's.
         policy: for a person.
-        faults: what every worker injected, as in a scenario file; {} for nothing.
+        faults: what every worker injected, as in a scenario file, {} for nothing; or contention
+            that moves, as of `bench.sweep.text.ContentionText`.
         straggler: what the plan calls that.
         service_ms: mean of the injected delay law, where it is the same for all tasks; else None.
         workers: worker processes, those that are dead included.
@@ -199,10 +200,15 @@ def read(path: Path) -> Iterator[Record]:
         OSError: the file cannot be read.
     """
     with path.open() as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield Record.model_validate_json(line)
-            except ValidationError as error:
-                problem = error.errors()[0]
-                where = ".".join(map(str, problem["loc"]))
-                raise RecordError(f"{path}:{number}: {where}: {problem['msg']}") from error
+        yield from parsed(path, file)
+
+
+def parsed(path: Path, lines: Iterable[str]) -> Iterator[Record]:
+    """The records in the lines of a file; raises RecordError as `read`."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield Record.model_validate_json(line)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise RecordError(f"{path}:{number}: {where}: {problem['msg']}") from error
