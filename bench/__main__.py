@@ -18,7 +18,7 @@ from bench.fuzz.command import fuzz
 from bench.load.command import load
 from bench.records import provenance
 from bench.recovery_command import recovery
-from bench.simulated.command import simulator
+from bench.simulated.command import simulated_vs_live, simulator
 from bench.soak.command import soak
 from bench.sweep.command import sweep
 from bench.sweep.parm import parm
@@ -252,7 +252,8 @@ def live_accuracy(
 
 
 COMMANDS = (
-    aicc, coding, coin_live, frontier, fuzz, liars, load, parm, recovery, simulator, soak, sweep,
+    aicc, coding, coin_live, frontier, fuzz, liars, load, parm, recovery, simulated_vs_live,
+    simulator, soak, sweep,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
