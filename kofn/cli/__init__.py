@@ -19,6 +19,7 @@ from kofn.cli import (
     matmul,
     merge,
     models,
+    plan,
     report,
     simulate,
     status,
@@ -43,6 +44,7 @@ app.command()(deploy.deploy)
 app.command()(status.status)
 app.command()(infer.infer)
 app.command()(merge.merge)
+app.command()(plan.plan)
 app.command()(report.report)
 app.command()(simulate.simulate)
 app.command()(matmul.matmul)
