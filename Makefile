@@ -37,8 +37,8 @@ check: setup  ## format, lint, types, arrows, generated files
 	lint-imports
 	python protos/generate.py --check
 	cog --check README.md docs/learned-codes.md docs/liars.md docs/split-lagrange.md docs/aicc.md \
-	  docs/soak.md docs/operations.md docs/coin.md docs/coin-live.md docs/coded-training.md \
-	  docs/polydot.md
+	  docs/soak.md bench/README.md docs/operations.md docs/coin.md docs/coin-live.md \
+	  docs/coded-training.md docs/polydot.md
 
 format: setup
 	ruff format .

@@ -12,6 +12,7 @@ from rich.progress import track
 
 from bench import records
 from bench.aicc import aicc
+from bench.all_command import all_
 from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.coin.live import coin_live
 from bench.fuzz.command import fuzz
@@ -257,6 +258,7 @@ COMMANDS = (
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
+app.command("all")(all_)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ def deployment_file(plan: Plan, wish: Wish, command: str, workers: int) -> str:
         workers: how many it was simulated with.
     """
     deployment = plan.candidate.deployment
-    content = {"deployments": [_plain(deployment.model_dump(mode="json", exclude_defaults=True))]}
+    told = _plain(deployment.model_dump(mode="json", exclude_defaults=True))
+    code = _plain(deployment.code.model_dump(mode="json", exclude_defaults=True))
+    content = {"deployments": [{**told, "code": code}]}  # also where it is the default
     MasterConfig.model_validate(content)  # what is written can be read
     head = (
         f"{command}",

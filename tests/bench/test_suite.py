@@ -1,0 +1,78 @@
+"""Everything in sequence: its steps are commands, and what is done is not done again."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from bench import suite, suite_document
+from bench.__main__ import app
+from bench.suite import Step, done, run, steps, took_s
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize("step", steps(), ids=lambda step: step.name)
+def test_every_step_is_a_command_with_flags_that_it_takes(step: Step) -> None:
+    group = get_command(app)
+    name, *arguments = step.words
+    command = group.commands[name]  # type: ignore[attr-defined]
+    with command.make_context(name, arguments) as context:
+        assert context.params
+
+
+def test_steps_have_names_of_their_own_and_places_in_a_document() -> None:
+    names = [step.name for step in steps()]
+    assert len(names) == len(set(names))
+    table = suite_document.commands_table()
+    for step in steps():
+        assert f"`python -m bench {step.command}`" in table
+
+
+def test_no_such_step_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="there are: coding"):
+        steps("nothing")
+
+
+def _step(name: str, code: str) -> Step:
+    return Step(name=name, command=f"-c {shlex.quote(code)}", records="x", shown="x")
+
+
+def test_a_broken_off_sequence_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ended well is not repeated; what ended badly is, and ends nothing else."""
+    ran, log = tmp_path / "ran", tmp_path / "out" / "log.jsonl"
+    ok = f"open({str(ran)!r}, 'a').write('x')"
+    wanted = [_step("bad", "raise SystemExit(3)"), _step("good", ok)]
+    monkeypatch.setattr(suite, "BENCH", [sys.executable])
+    said: list[str] = []
+    assert run(wanted, log, said.append) == wanted[:1]
+    assert run(wanted, log, said.append) == wanted[:1]
+    assert ran.read_text() == "x"
+    assert said[-1] == "good: done before"
+    assert done(log) == {("good", wanted[1].command)}
+    ended = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(one["name"], one["status"]) for one in ended] == [("bad", 3), ("good", 0), ("bad", 3)]
+    assert all(one["machine"] and one["seconds"] > 0 for one in ended)
+    changed = [_step("good", ok + "; None")]  # another command is another measurement
+    run(changed, log, said.append)
+    assert ran.read_text() == "xx"
+
+
+def test_how_long_runs_took_is_summed() -> None:
+    def record(run: str, time: str) -> dict[str, str]:
+        return {"run": f"2026-01-01T{run}+00:00", "time": f"2026-01-01T{time}+00:00"}
+
+    found = [record("10:00:00", "10:00:30"), record("10:00:00", "10:01:00"),
+             record("12:00:00", "12:00:05")]  # fmt: skip
+    assert took_s(found) == 65
+
+
+def test_the_list_says_what_would_run(tmp_path: Path) -> None:
+    told = runner.invoke(app, ["all", "--list", "--only", "f*", "--out", str(tmp_path)])
+    assert told.exit_code == 0
+    assert "fuzz: to do: python -m bench fuzz" in told.stdout
+    assert not list(tmp_path.iterdir())
