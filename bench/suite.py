@@ -31,6 +31,7 @@ class Step(BaseModel):
         name: of the step.
         command: after `python -m bench`.
         records: of bench/results/RECORDS.jsonl, which it appends to.
+        dataset: of these records those that are of it; "" is all.
         shown: where its table or figure stands.
     """
 
@@ -40,6 +41,12 @@ class Step(BaseModel):
     command: str
     records: str
     shown: str
+    dataset: str = ""
+
+    def found(self) -> list[dict[str, Any]]:
+        """Its records, oldest first."""
+        all_ = records.read(self.records)
+        return [one for one in all_ if self.dataset in ("", one.get("dataset"))]
 
     @property
     def words(self) -> list[str]:

@@ -1,6 +1,5 @@
 """The generated blocks of bench/README.md: which command makes what, and how long it took."""
 
-from bench import records
 from bench.readme import markdown
 from bench.suite import Step, steps, took_s
 
@@ -16,7 +15,7 @@ def commands_table() -> str:
 
 def not_run() -> str:
     """The steps without records."""
-    missing = [step.name for step in steps() if not list(records.read(step.records))]
+    missing = [step.name for step in steps() if not step.found()]
     if not missing:
         return "All of these have records.\n"
     return f"No records yet of: {', '.join(missing)}.\n"
@@ -24,7 +23,7 @@ def not_run() -> str:
 
 def _cells(step: Step) -> tuple[str, ...]:
     command = f"`python -m bench {step.command}`"
-    found = list(records.read(step.records))
+    found = step.found()
     if not found:
         return step.shown, command, "0", NOT_RUN, "–", "–"
     machines = list(dict.fromkeys(record["machine"] for record in found))

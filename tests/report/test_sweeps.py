@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.sweep.record import Record
 from report.dimensions import front
 from report.fronts import pareto
 from report.sweeps import points, survival
@@ -62,3 +63,13 @@ def test_verdicts_say_whether_coding_pays() -> None:
 def test_baselines_alone_have_no_verdict() -> None:
     (point,) = points([sweep_record("uncoded"), sweep_record("hedged")])
     assert verdict(point) is None
+
+
+def test_records_are_those_that_sweeps_write() -> None:
+    for title in SYSTEMS:
+        record = sweep_record(title, queries=2000)
+        written = Record.model_validate(record)
+        ends, beyond = survival(record)
+        ends_s, shares = written.measured.latency.histogram.survival()  # type: ignore[union-attr]
+        np.testing.assert_allclose(ends, 1e3 * ends_s)
+        np.testing.assert_allclose(beyond, shares, atol=1e-12)
