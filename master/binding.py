@@ -16,11 +16,13 @@ from codes.base import BASE, Code
 from codes.calibrated import Calibrated, measure_moments
 from codes.coin import Coin
 from codes.locating import FIT_LIMIT, LocatesErrors, TooManyErrors
+from codes.polydot import LinearLayers
 from codes.stages import STEM
 from codes.verify import program_error
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
 from master.config import Calibration, DeploymentConfig
 from master.encoding import Encoder
+from master.layers.network import Network
 from master.trained import trained_code
 from models import data
 from models.cards import Card
@@ -46,6 +48,7 @@ class Binding:
     answer: TensorSpec
     classes: tuple[str, ...]  # names of the answer's entries, empty when unknown
     models: tuple[str, ...] = ()  # of a code over models, what clients call them
+    network: Network | None = None  # of a code over the model's linear layers
 
 
 def bind(config: DeploymentConfig, store: Store) -> Binding:
@@ -58,6 +61,11 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
     """
     names = tuple(config.models.values()) or (str(config.program),)
     found = [_archive(name, store) for name in names]
+    made = config.code.make()
+    if isinstance(made, LinearLayers):
+        if config.code.calibrated or config.code.checkpoint is not None:
+            raise InvalidArgument("code.calibrated and code.checkpoint are not for polydot.")
+        return _in_layers(made, _loaded(names[0], found[0][0]), found[0][1])
     models = [_loaded(name, archive) for name, (archive, _) in zip(names, found, strict=True)]
     _check_alike(names, models)
     code, archives = trained_code(config.code, [model.hash for model in models], store)
@@ -98,6 +106,23 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
         answer=models[0].outputs[0],
         classes=classes.pop() if len(classes) == 1 else (),
         models=tuple(config.models),
+    )
+
+
+def _in_layers(code: LinearLayers, model: Program, card: Card | None) -> Binding:
+    """Nothing is pushed to workers but coded weights, which the deployment does."""
+    if len(model.inputs) != 1:
+        raise InvalidArgument(f"the model must have one input, not {len(model.inputs)}.")
+    return Binding(
+        code=code,
+        encoder=Encoder(code),
+        model=model.hash,
+        programs={},
+        archives={},
+        query=model.inputs[0],
+        answer=model.outputs[0],
+        classes=tuple(card.classes) if card is not None else (),
+        network=Network(model, code.layer),
     )
 
 

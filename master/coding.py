@@ -13,6 +13,17 @@ from master.statistics import Statistics
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+    from master.layers.network import Network
+    from master.layers.shares import Shares
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A model in layers, and their coded weights at the workers."""
+
+    network: "Network"
+    shares: "Shares"
+
 
 @dataclass(frozen=True)
 class Coding:
@@ -26,6 +37,7 @@ class Coding:
     statistics: Statistics
     gains: Gains  # of the code, shared by all batches: its cache is per set of responders
     tracer: "Tracer | None" = None  # None: no spans
+    layers: "Layers | None" = None  # of a model whose linear layers are coded one by one
 
     @property
     def bound(self) -> Code:

@@ -13,6 +13,7 @@ import codes
 from codes.base import BASE
 from codes.ensemble import MEAN
 from codes.locating import LocatesErrors, most_liars
+from codes.polydot import LinearLayers
 from kofn.settings import MessageMb, ServerTlsFiles, TlsFiles
 from kofn.wire.access import read_token
 from kofn.wire.signing import signing_key
@@ -89,6 +90,8 @@ class CodeConfig(BaseModel):
 
     def make(self) -> codes.Code:
         """The code without what was trained for it, and not yet calibrated."""
+        if self.name == LinearLayers.name:
+            return layers_code(self.parameters)
         return codes.make(self.name, **self.parameters)
 
 
@@ -121,6 +124,17 @@ class PolicyConfig(Strict):
             recovery_threshold=1 if self.recovery_threshold == "any" else self.recovery_threshold,
             liars=self.liars,
         )
+
+
+def layers_code(parameters: dict[str, Any]) -> LinearLayers:
+    """The code over a model's linear layers.
+
+    Raises:
+        ValueError: other parameters than m and n, or m and n that do not fit.
+    """
+    if parameters.keys() != {"m", "n"}:
+        raise ValueError(f"polydot takes m and n, not {', '.join(parameters) or 'nothing'}.")
+    return LinearLayers(**parameters)
 
 
 def check_recovery_threshold(wanted: int | str | None, code: codes.Code) -> None:
@@ -243,7 +257,7 @@ class DeploymentConfig(Strict):
         liars, code = self.policy.liars, self.code.make()
         if not liars:
             return self
-        if not self.code.calibrated and not isinstance(code, LocatesErrors):
+        if not (self.code.calibrated or isinstance(code, LocatesErrors | LinearLayers)):
             raise ValueError(
                 f"policy.liars must be 0 for the code {code.name!r}, not {liars}: it cannot tell "
                 f"who lies. Accepted: a calibrated code, or one of {', '.join(_locating())}."

@@ -16,9 +16,11 @@ from codes.ensemble import MEAN, Ensemble
 from kofn.wire.errors import DRAINING, KofnError, ResourceExhausted, Unavailable
 from master.batcher import Batcher, QueueFull
 from master.binding import Binding
-from master.coding import Coding
+from master.coding import Coding, Layers
 from master.config import DeploymentConfig
 from master.gains import Gains
+from master.layers.batch import LayeredBatch
+from master.layers.shares import Shares
 from master.policy import Policy, usual
 from master.pool import Pool
 from master.query import NOBODY, Caller, Request, Wishes
@@ -63,6 +65,11 @@ class Deployment:
         self.statistics = Statistics()
         self.program = binding.model  # content hash
         self._pool = pool
+        self.shares, layers = None, None
+        if binding.network is not None:
+            prefix = f"{config.name}/{binding.model[:16]}/{binding.code}/"
+            self.shares = Shares(prefix, binding.network, pool)
+            layers = Layers(binding.network, self.shares)
         self._coding = Coding(
             name=config.name,
             code=answers,
@@ -72,12 +79,16 @@ class Deployment:
             statistics=self.statistics,
             gains=Gains(answers),
             tracer=tracer,
+            layers=layers,
         )
+        self._kind: type[CodedBatch] | type[LayeredBatch] = CodedBatch
+        if layers is not None:
+            self._kind = LayeredBatch
         self._batch_numbers = itertools.count(1)
         # Rows that are to be waited for differently, or that ask other models, share no batch.
         self._batchers: dict[Queue, Batcher] = {}
         self._requests: dict[int, Request] = {}  # with rows queued or in flight
-        self._in_flight: set[CodedBatch] = set()
+        self._in_flight: set[CodedBatch | LayeredBatch] = set()
         self._timer: asyncio.TimerHandle | None = None  # the batchers' next moment
         self._closed = ""  # why no request is taken any more
 
@@ -239,7 +250,7 @@ class Deployment:
                 plan = batcher.take(now)
                 if plan is None:
                     break
-                batch = CodedBatch(
+                batch = self._kind(
                     next(self._batch_numbers),
                     self._coding,
                     policy,
@@ -260,7 +271,7 @@ class Deployment:
             if dues:
                 self._timer = asyncio.get_running_loop().call_at(min(dues), self._pump)
 
-    def _landed(self, batch: CodedBatch) -> None:
+    def _landed(self, batch: CodedBatch | LayeredBatch) -> None:
         self._in_flight.discard(batch)
         self.statistics.batches += 1
         if self.queued_rows:

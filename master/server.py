@@ -103,6 +103,7 @@ class MasterServer:
                 await server.start()
             if self.config.workers and self.config.deployments:
                 await self._wait_for_workers()
+                await self.state.provide_shares()
         except BaseException:
             await self._close(0)
             raise

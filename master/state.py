@@ -111,14 +111,22 @@ class State:
             for program, archive in binding.archives.items():
                 await self.pool.provide(program, archive)
             deployment = Deployment(config, binding, self.pool, self.tracer)
+            if deployment.shares is not None:
+                await deployment.shares.provide()
             replaced = self.deployments.get(config.name)
             self.deployments[config.name] = deployment
             log.info("deployed", name=config.name, code=repr(binding.code), program=binding.model)
             self.events.tell("deployed", config.name, repr(binding.code))
             if replaced is not None:
                 await replaced.close("replaced by a new deployment", replaced.longest_wait_s)
-                self._release(replaced)
+                await self._release(replaced)
             return deployment
+
+    async def provide_shares(self) -> None:
+        """Coded weights to the workers that are up, of all deployments that have any."""
+        for deployment in self.deployments.values():
+            if deployment.shares is not None:
+                await deployment.shares.provide()
 
     async def undeploy(self, name: str, drain_s: float) -> None:
         """Stop serving that name, after the requests in hand; NotFound when there is none."""
@@ -127,7 +135,7 @@ class State:
             del self.deployments[name]
             self.events.tell("undeployed", name, "")
             await deployment.close("undeployed", drain_s)
-            self._release(deployment)
+            await self._release(deployment)
 
     async def drain(self, drain_s: float) -> None:
         """Refuse new requests and wait for those in hand."""
@@ -136,7 +144,11 @@ class State:
         await asyncio.gather(*(item.close("the master is draining", drain_s) for item in closing))
         self.events.end()
 
-    def _release(self, deployment: Deployment) -> None:
+    async def _release(self, deployment: Deployment) -> None:
         still = {name for item in self.deployments.values() for name in item.binding.archives}
         for program in deployment.binding.archives.keys() - still:
             self.pool.forget(program)
+        shares = deployment.shares
+        others = [other.shares for other in self.deployments.values()]
+        if shares is not None and all(o is None or o.prefix != shares.prefix for o in others):
+            await shares.close()

@@ -94,6 +94,12 @@ class Program:
         self.device = device
         self._run = run  # an exported graph's module: never written to after construction
 
+    @property
+    def graph(self) -> torch.fx.GraphModule:
+        """The exported graph with its weights, for whoever takes it apart; not to be changed."""
+        assert isinstance(self._run, torch.fx.GraphModule)
+        return self._run
+
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Run a batch.
 

@@ -9,6 +9,7 @@ from codes.locating import TooManyErrors
 from codes.polydot.frame import Decoded, Frame, Inaccurate, Limits
 from codes.polydot.layer import Layer
 from codes.polydot.product import Noise, Product, energies, noise_of, product_noise, worst
+from codes.polydot.served import LinearLayers
 
 __all__ = [
     "Decoded",
@@ -16,6 +17,7 @@ __all__ = [
     "Inaccurate",
     "Layer",
     "Limits",
+    "LinearLayers",
     "Noise",
     "NotRecoverable",
     "Product",

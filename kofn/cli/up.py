@@ -14,6 +14,7 @@ from kofn.cli.over_models import COIN, coding_over, names_in
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
 SPLIT = "split-lagrange"
+LAYERS = "polydot"  # the model's linear layers as coded products
 USUAL_GAIN = 2.0  # of a split network's answers that are taken early: beyond it they are poor
 
 
@@ -169,9 +170,13 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
                 gain_limit = USUAL_GAIN
             if calibrated is None and code == SPLIT and _is_function(model):
                 calibrated = True  # its mixes are of unlike worth: one noise for all misleads
-            coding = _code(code, k, slots, given, calibrated, liars)
-            trained = checkpoint or _trained_code(model, coding, store)
-            coding |= {} if trained is None else {"checkpoint": trained}
+            if code == LAYERS:
+                blocks = {"m": usual_blocks(slots, liars) if k is None else k}
+                coding = {"name": code, **blocks, "n": slots, **given}
+            else:
+                coding = _code(code, k, slots, given, calibrated, liars)
+                trained = checkpoint or _trained_code(model, coding, store)
+                coding |= {} if trained is None else {"checkpoint": trained}
             served = {"name": Path(model).stem, "program": model}
         policy = {
             "wait": wait,
@@ -271,6 +276,11 @@ def _code(
         # A split network knows its noise from its training.
         calibrated = not made.exact and isinstance(made, LinearDecoding) and name != SPLIT
     return {**code, "calibrated": calibrated}
+
+
+def usual_blocks(n: int, liars: int) -> int:
+    """Blocks of each linear layer: half of n, as their code takes, or what liars leave."""
+    return max(1, min((n + 1) // 2, n - max(1, 2 * liars)))
 
 
 def usual_k(name: str, n: int, settings: dict[str, Any], liars: int = 0) -> int:
