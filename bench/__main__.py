@@ -17,6 +17,7 @@ from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.coin.live import coin_live
 from bench.fuzz.command import fuzz
 from bench.load.command import load
+from bench.matmul_command import matmul
 from bench.records import provenance
 from bench.recovery_command import recovery
 from bench.simulated.command import simulated_vs_live, simulator
@@ -253,8 +254,8 @@ def live_accuracy(
 
 
 COMMANDS = (
-    aicc, coding, coin_live, frontier, fuzz, liars, load, parm, recovery, simulated_vs_live,
-    simulator, soak, sweep,
+    aicc, coding, coin_live, frontier, fuzz, liars, load, matmul, parm, recovery,
+    simulated_vs_live, simulator, soak, sweep,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

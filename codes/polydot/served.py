@@ -27,7 +27,7 @@ class LinearLayers(Code):
     Group: 1 query. Roles: all "base": a mix of m blocks of a layer's rows. Threshold: m.
     Encode: none: every slot gets the query. Slot: W~ x. Decode: least squares over all that came.
     Cost: a slot computes and holds 1/m of each layer.
-    Source: [dutta2018], the family cheb with n = 1.
+    Source: [dutta2018], the family circle with n = 1.
 
     Args:
         m: blocks of a layer's outputs; any m results decode.

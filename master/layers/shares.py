@@ -7,6 +7,7 @@ room for another. Until a node's shares are there it is no node: an erasure.
 import asyncio
 from collections.abc import Mapping
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -17,6 +18,7 @@ from master.layers.network import Network
 from master.link import Link
 from master.pool import Pool
 
+AGAIN_S = 1.0  # after a share could not be put
 PUT_S = 60.0  # a share of 64 MiB on a slow network
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,7 @@ class Shares:
         self._at: dict[int, str] = {}  # node -> address of the worker that is it
         # Node -> connections of its link when its shares were put: more since, and they are lost.
         self._held: dict[int, int] = {}
+        self._again_s: dict[int, float] = {}  # when to put a node's shares again that failed
         self._putting: dict[int, asyncio.Task[None]] = {}
 
     def name(self, layer: int, node: int) -> str:
@@ -88,7 +91,7 @@ class Shares:
         up = {a: link for a, link in self._pool.links.items() if link.state == "up"}
         free = [address for address in up if address not in self._at.values()]
         for node in range(self._nodes):
-            if node in self._putting:
+            if node in self._putting or monotonic() < self._again_s.get(node, 0.0):
                 continue
             if self._at.get(node) not in up:
                 self._held.pop(node, None)
@@ -119,6 +122,7 @@ class Shares:
                     await worker.put(Held(name), share, PUT_S)
         except KofnError as error:
             log.warning("share-not-put", worker=link.name, node=node, reason=str(error))
+            self._again_s[node] = monotonic() + AGAIN_S
             return
         self._held[node] = connections
 

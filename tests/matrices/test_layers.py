@@ -96,6 +96,7 @@ async def test_answers_are_the_models(net: Net, deployment: dict[str, Any], tmp_
         held = await _held(running)
         # Each worker holds one coded part of each layer, and never the model.
         assert held == {f"worker-{i}": (11 * 108 + 4 * 31) * 4 for i in range(7)}
+        _inject(running, 0, "")
         await state.undeploy("net", 1.0)
         assert set((await _held(running)).values()) == {0}
 
