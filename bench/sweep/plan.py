@@ -47,14 +47,14 @@ class System:
         name: unique, such as "split-lagrange R=5".
         family: the name without threshold.
         text: as the plan has it.
-        deployment: an item of a deployment file.
+        deployment: an item of a deployment file; None for Ray Serve.
         where: in the plan's file.
     """
 
     name: str
     family: str
     text: SystemText
-    deployment: DeploymentConfig
+    deployment: DeploymentConfig | None
     where: tuple[str, ...]
 
 
@@ -114,6 +114,9 @@ class Plan:
                 continue
             where = ("systems", name)
             for label, wanted in self._variants(name, text):
+                if text.ray:
+                    found.append(System(name, name, text, None, where))
+                    continue
                 try:
                     config = self._deployment(label, text, wanted, workers)
                 except ValidationError as error:
@@ -203,6 +206,8 @@ def check_stored(plan: Plan, store: Store) -> None:
         raise located(plan.yaml, plan.source, [(("model",), str(error))]) from error
     for workers in plan.text.workers:
         for system in plan.systems(workers):
+            if system.deployment is None:
+                continue
             try:
                 trained_code(system.deployment.code, hashes, store)
             except KofnError as error:
@@ -225,6 +230,19 @@ def _check(plan: Plan) -> None:
         if moving > min(text.workers) - max(text.lost):
             what = f"must be at most the fewest living workers, not {moving}."
             refused.append((("stragglers", name, "workers"), what))
+    for name, system in text.systems.items():
+        if system.ray == bool(system.code):
+            refused.append((("systems", name), "must have one of 'code' and 'ray: true'."))
+        if system.ray and (system.policy or system.thresholds):
+            refused.append((("systems", name), "'ray' has no policy and no thresholds."))
+        if system.ray and any(text.lost):
+            refused.append((("lost",), f"must be 0 for {name!r}: its replicas do not die here."))
+        if system.ray:
+            refused += [
+                (("stragglers", law), f"must be a delay and nothing else for {name!r}.")
+                for law, straggler in text.stragglers.items()
+                if isinstance(straggler, ContentionText) or {*straggler.kinds} - {"delay"}
+            ]
     if len(plan.points) > MOST_POINTS:
         what = f"there are {len(plan.points)} points, and at most {MOST_POINTS} are measured."
         refused.append((("workers",), what))

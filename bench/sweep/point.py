@@ -110,7 +110,7 @@ async def _turn(task: Task, point: Point, subject: Subject, turn: int) -> Taken:
         times = times if len(times) else np.zeros(1)
     requests = choose(len(task.images), len(times), text.rows, seed)
     straggler = text.stragglers[point.straggler]
-    await task.load.prepare(subject.server, task.images, requests, times)
+    await task.load.prepare(subject.asked(straggler, seed), task.images, requests, times)
     async with subject.disturbed(straggler, seed):
         before = await subject.counters()
         seen = await task.load.run()

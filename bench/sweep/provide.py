@@ -7,6 +7,7 @@ import torch
 
 from bench.bases import Bar
 from bench.sweep.plan import Plan, check_stored
+from bench.sweep.ray_serve import check_installed
 from codes.assisted import Assisted
 from codes.backup import Backup
 from models import data, networks
@@ -27,7 +28,10 @@ def provide(plan: Plan, store: Store, bar: Bar) -> None:
 
     Raises:
         SettingsError: what is missing and is not trained here; by its line in the plan.
+        FailedPrecondition: Ray Serve is wanted and not installed.
     """
+    if any(system.ray for system in plan.text.systems.values()):
+        check_installed()
     text = plan.text
     network = text.model.removeprefix(f"{text.dataset}-")
     if text.model not in store.names() and network in networks.REGISTRY:
@@ -58,7 +62,7 @@ def _checkpoints(plan: Plan) -> set[str]:
         str(system.deployment.code.checkpoint)
         for workers in plan.text.workers
         for system in plan.systems(workers)
-        if system.deployment.code.checkpoint is not None
+        if system.deployment is not None and system.deployment.code.checkpoint is not None
     }
 
 

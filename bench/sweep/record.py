@@ -126,7 +126,7 @@ class Record(Text):
         title: for a person.
         dataset: of the queries.
         model: the base model's name in the store.
-        code: the code's repr.
+        code: the code's repr; "ray-serve" for what is no code.
         code_name: the code's name alone.
         k, n, recovery_threshold: R is the policy's where it has one, else the code's.
         policy: for a person.

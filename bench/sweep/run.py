@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from bench.load.process import LoadProcess
 from bench.soak.cluster import LaunchedCluster
 from bench.sweep.figures import Truth
 from bench.sweep.folder import Folder
-from bench.sweep.plan import Plan, Point
+from bench.sweep.plan import Plan, Point, System
 from bench.sweep.point import Task, measure
 from bench.sweep.provide import answers, chosen
 from bench.sweep.record import Record
@@ -58,9 +58,14 @@ async def sweep(
     async with LoadProcess() as load:
         task = Task(plan, test.images.numpy(), truth, load, {**marks, "run": run}, step)
         for workers, points in groupby(left, key=lambda point: point.workers):
-            async with _cluster(plan, store, workers) as cluster:
+            async with _cluster(plan, store, workers) as cluster, AsyncExitStack() as stack:
+                others = [
+                    await stack.enter_async_context(_beside(system, plan, store, workers))
+                    for system in plan.systems(workers)
+                    if system.deployment is None
+                ]
                 for point in points:
-                    records = await _point(task, cluster, point)
+                    records = await _point(task, cluster, point, others)
                     folder.add(records)
                     yield records
 
@@ -81,7 +86,19 @@ async def _cluster(plan: Plan, store: Store, workers: int) -> AsyncIterator[Laun
             yield cluster
 
 
-async def _point(task: Task, cluster: LaunchedCluster, point: Point) -> list[Record]:
+def _beside(
+    system: System, plan: Plan, store: Store, workers: int
+) -> AbstractAsyncContextManager[Subject]:
+    """What is not on the cluster, with as many processes as it has workers."""
+    from bench.sweep.ray_serve import serving
+
+    archive = store.archive(plan.text.model)
+    return serving(system, archive, workers, plan.text.deadline_ms / 1e3)
+
+
+async def _point(
+    task: Task, cluster: LaunchedCluster, point: Point, others: Sequence[Subject]
+) -> list[Record]:
     text = task.plan.text
     names = np.random.default_rng([text.seed, point.workers]).permutation(cluster.workers)
     dead, living = names[: point.lost].tolist(), names[point.lost :].tolist()
@@ -89,7 +106,12 @@ async def _point(task: Task, cluster: LaunchedCluster, point: Point) -> list[Rec
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(kofn.AsyncClient(cluster.address))
         subjects: list[Subject] = []
+        for other in others:
+            await task.clean(other, point.workers)
+            subjects.append(other)
         for system in task.plan.systems(point.workers):
+            if system.deployment is None:
+                continue
             try:
                 wanted = system.deployment.model_dump(mode="json", exclude_unset=True)
                 await client.deploy(wanted, timeout_s=DEPLOY_S)

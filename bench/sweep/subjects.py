@@ -38,6 +38,8 @@ class About:
 
 def about(system: System) -> About:
     """Of a system of a plan."""
+    if system.deployment is None:
+        return About("Ray Serve", "ray-serve", None, "", Sizes(1, 1, is_systematic=True))
     config = system.deployment
     code, policy = config.code.make(), config.policy
     wanted = policy.recovery_threshold
@@ -68,6 +70,9 @@ class Subject(Protocol):
     ) -> AbstractAsyncContextManager[None]:
         """Its living workers inject these; `settle` ends it."""
 
+    def asked(self, straggler: FaultsText | ContentionText, seed: int) -> Server:
+        """`server`, with what it must be told for that."""
+
     async def settle(self) -> None:
         """Have them inject nothing, and wait until all have done what was asked of them."""
 
@@ -97,6 +102,7 @@ class Deployed:
         living: Sequence[str],
         deadline_s: float,
     ) -> None:
+        assert system.deployment is not None
         self.system = system
         self.server = Server(cluster.address, system.deployment.name, deadline_s)
         self._cluster = cluster
@@ -108,6 +114,10 @@ class Deployed:
     ) -> AbstractAsyncContextManager[None]:
         """See `Subject`."""
         return disturbed(self._client, straggler, self._living, seed)
+
+    def asked(self, straggler: FaultsText | ContentionText, seed: int) -> Server:
+        """See `Subject`: nothing."""
+        return self.server
 
     async def settle(self) -> None:
         """See `Subject`: one task for each, answered, is behind all that came before."""

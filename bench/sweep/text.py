@@ -61,14 +61,16 @@ class SystemText(Text):
             of the plan's `policies`.
         thresholds: recovery thresholds R; a system of its own for each.
         only: data sets that it can be had for; none is all.
+        ray: it is Ray Serve with the same model, without a code.
     """
 
     title: str = ""
     baseline: bool = False
-    code: dict[str, Any]
+    code: dict[str, Any] = Field(default_factory=dict)
     policy: dict[str, Any] | None = None
     thresholds: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = ()
     only: tuple[str, ...] = ()
+    ray: bool = False
 
 
 class PlanText(Text):

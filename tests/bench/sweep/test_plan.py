@@ -59,7 +59,8 @@ def test_another_data_set_and_other_seconds_are_another_plan(tmp_path: Path) -> 
         ("loads: [10, 20.5]", "loads: [0]", 6, "greater than 0"),
         ("loads: [10, 20.5]", "load: [10]", 6, "did you mean 'loads'"),
         ("{wait: all}", "{wait: none}", 15, "accepted: 'first', 'soft' or 'all'"),
-        ("code: {name: uncoded, k: 2}, ", "", 14, "code: must be given"),
+        ("uncoded: {baseline", "uncoded: {ray: true, baseline", 14, "one of 'code' and 'ray"),
+        ("code: {name: uncoded, k: 2}, ", "", 14, "one of 'code' and 'ray"),
         ("  none: {}", "  none: {delay: {law: trace, file: gone.txt}}", None, "gone.txt"),
     ],
 )
