@@ -1,0 +1,166 @@
+"""Nodes that train together without a master, in one process, and everything that may go wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+import pytest
+
+from support.until import until
+from training.coded import CodedRecipe, Rates
+from training.coded.network import Network
+from training.coded.nodes import Array, Part
+from training.coded.peer_node import PeerNode
+from training.coded.peer_plan import Plan
+from training.coded.peers import Factors, Key, Standing
+from training.coded.scheme import polydot
+
+NODES = 7
+IMAGES = np.random.default_rng(0).random((60, 6))
+LABELS = (IMAGES.sum(axis=1) > 3).astype(np.int64)
+
+
+class Direct:
+    """Peers in this process; None is dead."""
+
+    def __init__(self) -> None:
+        self.nodes: list[PeerNode | None] = [None] * NODES
+
+    def _node(self, peer: int) -> PeerNode:
+        node = self.nodes[peer]
+        if node is None:
+            raise ConnectionError(f"node {peer} is dead")
+        return node
+
+    async def result(self, peer: int, key: Key, attempt: int) -> Array:
+        return await self._node(peer).result(key, attempt)
+
+    async def standing(self, peer: int) -> Standing:
+        return self._node(peer).state.standing()
+
+    async def factors(self, peer: int, step: int) -> list[Factors]:
+        return self._node(peer).state.factors(step)
+
+    async def strips(
+        self, peer: int, layer: int, part: Part, checkpoint: int
+    ) -> AsyncIterator[Array]:
+        for rows in self._node(peer).state.strips(layer, part, checkpoint):
+            yield rows
+
+
+def plan(steps: int = 12, momentum: float = 0.9, clip: float = 0.0) -> Plan:
+    network = Network((6, 5, 2))
+    recipe = CodedRecipe(
+        steps, 16, lr=0.3, momentum=momentum, clip=clip, checkpoint_every=4, weight_decay=0.01
+    )
+    schemes = tuple(polydot(*shape, "float64", NODES, 2) for shape in network.shapes)
+    return Plan(network, recipe, schemes, IMAGES, LABELS, scrub_every=2)
+
+
+def plainly(agreed: Plan) -> list[Array]:
+    """The same training with whole weights."""
+    weights = agreed.network.weights(agreed.recipe.seed)
+    velocities = [np.zeros_like(weight) for weight in weights]
+    for step in range(1, agreed.recipe.steps + 1):
+        passes = agreed.network.passes(*agreed.batch(step))
+        wanted = next(passes)
+        while True:
+            weight = weights[wanted.layer]
+            product = (weight.T if wanted.transpose else weight) @ wanted.values
+            try:
+                wanted = passes.send(product)
+            except StopIteration as end:
+                factors = agreed.clipped(end.value)
+                break
+        for layer, one in enumerate(factors):
+            gradient = one.signal @ one.activation.T + agreed.rule.weight_decay * weights[layer]
+            velocities[layer] = agreed.rule.momentum * velocities[layer] + gradient
+            weights[layer] = weights[layer] - agreed.rule.lr * velocities[layer]
+    return weights
+
+
+async def together(
+    agreed: Plan,
+    rates: Rates = Rates(),  # noqa: B008 - frozen
+    meanwhile: Callable[[Direct, list["asyncio.Task[None]"]], "asyncio.Future[None] | None"]
+    | None = None,
+) -> Direct:
+    peers = Direct()
+    peers.nodes = [PeerNode(number, agreed, peers, rates, seed=1) for number in range(NODES)]
+    runs = [asyncio.create_task(node.run()) for node in peers.nodes if node is not None]
+    if meanwhile is not None:
+        await asyncio.ensure_future(meanwhile(peers, runs))  # type: ignore[arg-type]
+    await asyncio.gather(*runs, return_exceptions=False)
+    return peers
+
+
+def apart(peers: Direct, agreed: Plan) -> float:
+    """How far the weights in the nodes' blocks are from those of a plain training."""
+    worst = 0.0
+    for layer, expected in enumerate(plainly(agreed)):
+        blocks = {
+            number: node.state.blocks[layer].weight
+            for number, node in enumerate(peers.nodes)
+            if node is not None
+        }
+        found = agreed.schemes[layer].weight([blocks], agreed.recipe.steps)
+        worst = max(worst, float(np.linalg.norm(found - expected) / np.linalg.norm(expected)))
+    return worst
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+async def test_nodes_alone_learn_what_a_plain_training_does(clip: float) -> None:
+    agreed = plan(clip=clip)
+    peers = await together(agreed)
+    assert apart(peers, agreed) < 1e-13
+    reports = [node.report for node in peers.nodes if node is not None]
+    assert sum(report.located + report.retries + report.redone for report in reports) == 0
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        Rates(product=0.1),
+        Rates(encode=0.05),
+        Rates(decode=0.04),
+        Rates(activation=0.04),
+        Rates(update=0.05),
+        Rates(product=0.05, encode=0.01, decode=0.01, activation=0.01, update=0.01),
+    ],
+    ids=["product", "encode", "decode", "activation", "update", "all"],
+)
+async def test_whatever_fails_at_a_node_leaves_no_trace(rates: Rates) -> None:
+    agreed = plan()
+    peers = await together(agreed, rates)
+    assert apart(peers, agreed) < 1e-12
+    nodes = [node for node in peers.nodes if node is not None]
+    assert sum(node.faults for node in nodes) > 5
+    if rates.decode or rates.activation:
+        assert sum(node.report.redone for node in nodes) > 0
+    if rates.update:
+        assert sum(node.report.restored for node in nodes) > 0
+
+
+async def test_a_killed_node_is_replaced_from_the_others_copies() -> None:
+    agreed = plan(steps=20)
+
+    async def killed(peers: Direct, runs: list["asyncio.Task[None]"]) -> None:
+        async def at(step: int, number: int) -> None:
+            await until(
+                lambda: (node := peers.nodes[number]) is not None and node.state.step >= step, 60
+            )
+
+        await at(6, 0)
+        runs[3].cancel()
+        await asyncio.gather(runs[3], return_exceptions=True)
+        peers.nodes[3] = None
+        await at(14, 0)
+        empty = peers.nodes[3] = PeerNode(3, agreed, peers)
+        runs[3] = asyncio.create_task(empty.run())
+
+    peers = await together(agreed, meanwhile=killed)  # type: ignore[arg-type]
+    assert apart(peers, agreed) < 1e-13
+    back = peers.nodes[3]
+    assert back is not None
+    assert back.report.rebuilt == 1
+    assert back.state.step == 20

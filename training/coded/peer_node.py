@@ -1,0 +1,315 @@
+"""A node that trains together with its peers, without a master.
+
+Every node has the data, its coded blocks, and nothing else of the weights. For each product it
+computes its share, gathers the others' from their nodes, locates the wrong ones, decodes, activates
+and encodes for itself: what goes wrong in that only spoils its own next share, where the others see
+it. Before an update reaches its block all nodes compare random projections of what they are about
+to use; who is wrong goes through the step again by the answers that it kept. Blocks are compared
+now and then; a wrong one is made anew from the node's own copy and the updates since.
+
+Who fell behind, or was killed and starts with nothing, makes its block from the others' copies of
+theirs, and replays what it has missed. Nobody waits for it: its share is erased until it is back.
+"""
+
+import asyncio
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from training.coded.gathering import Lost, gathered
+from training.coded.local import NO_FAULTS, Faulty, Rates
+from training.coded.network import Wanted
+from training.coded.nodes import Array, Inputs, Part
+from training.coded.peer_joining import WITNESSES, rebuilt, witnessed
+from training.coded.peer_plan import NodeReport, Plan, stacked
+from training.coded.peer_state import Done, NodeState
+from training.coded.peers import Factors, Gone, Key, Peers, Standing
+from training.coded.scheme import UNDECODABLE, Answer, Scheme
+from training.coded.weight import SPARE_COLUMNS, StateLost
+
+RETRIES = 8
+
+T = TypeVar("T")
+
+
+class Spoilt(RuntimeError):
+    """This node's blocks and its own copy are wrong: only the others' copies are left."""
+
+
+@dataclass
+class _Moment:
+    """What this node has to give at a key: computed once for every attempt."""
+
+    make: Callable[[], Array]
+    by_attempt: dict[int, Array] = field(default_factory=dict)
+
+    def result(self, attempt: int) -> Array:
+        if attempt not in self.by_attempt:
+            self.by_attempt[attempt] = self.make()
+        return self.by_attempt[attempt]
+
+
+class PeerNode:
+    """One node.
+
+    Args:
+        number: of this node.
+        plan: that all share.
+        peers: the others.
+        rates: of faults of its own.
+        seed: of these.
+
+    Attributes:
+        state: what it holds.
+        rates: of its faults.
+        report: what has happened.
+    """
+
+    def __init__(
+        self, number: int, plan: Plan, peers: Peers, rates: Rates = NO_FAULTS, seed: int = 0
+    ) -> None:
+        self.number = number
+        self.report = NodeReport()
+        self._plan = plan
+        self._peers = peers
+        self.rates = rates
+        self._faulty = Faulty((seed, number))
+        self._moments: dict[Key, _Moment] = {}
+        self._changed = asyncio.Event()  # set, and put in another's place, at every new moment
+        self.state = NodeState(number, plan, lambda block: self._touch(block, self.rates.update))
+
+    @property
+    def faults(self) -> int:
+        """That have struck here."""
+        return self._faulty.count
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done; what others still need can be had even then."""
+        return self.state.step >= self._plan.recipe.steps
+
+    async def run(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            StateLost: too few peers are left, or too much was wrong for too long.
+        """
+        await self._join()
+        while not self.is_done:
+            try:
+                await self._descend(self.state.step + 1)
+            except Gone:
+                await self._join()
+            except Spoilt:
+                await self._join(anew=True)
+
+    async def result(self, key: Key, attempt: int) -> Array:
+        """What this node has to give at a moment; waits until it has come there. Raises Gone."""
+        while key not in self._moments:
+            if key.step < self.state.step:
+                raise Gone
+            changed = self._changed
+            await changed.wait()
+        if attempt and key.step <= self.state.step and key.phase != "scrub":
+            raise Gone  # its block has changed since
+        return self._moments[key].result(min(attempt, RETRIES))
+
+    async def _descend(self, step: int) -> None:
+        answered: dict[Key, Mapping[int, Array]] = {}
+        passes = self._plan.network.passes(*self._plan.batch(step), self._activated)
+        value: Array | None = None
+        while True:
+            try:
+                wanted = next(passes) if value is None else passes.send(value)
+            except StopIteration as end:
+                factors = self._plan.clipped(end.value)
+                break
+            key = _key(step, wanted)
+            answered[key], answer = await self._product(key, wanted)
+            value = self._decoded(answer.values)
+        self.state.commit(step, await self._verified(step, factors, answered))
+        if step % self._plan.scrub_every == 0:
+            await self._scrub(step)
+        if step % self._plan.recipe.checkpoint_every == 0:
+            self.state.checkpoint()
+        self._forget(step)
+
+    async def _product(self, key: Key, wanted: Wanted) -> tuple[Mapping[int, Array], Answer]:
+        scheme, block = self._plan.schemes[wanted.layer], self.state.blocks[wanted.layer]
+        encode = scheme.backward_inputs if wanted.transpose else scheme.forward_inputs
+        decode = scheme.backward if wanted.transpose else scheme.forward
+
+        def make() -> Array:
+            coded = encode(_finite(wanted.values), [self.number])[self.number]
+            with np.errstate(all="ignore"):
+                product = block.multiply(
+                    self._touch(coded, self.rates.encode), transpose=wanted.transpose
+                )
+            return self._touch(product, self.rates.product)
+
+        found, answer = await self._gathered(key, make, lambda some: decode(some, key.step))
+        self.report.located += len(answer.liars - {self.number})
+        return found, answer
+
+    async def _verified(
+        self,
+        step: int,
+        factors: list[Factors],
+        answered: Mapping[Key, Mapping[int, Array]],
+    ) -> Done:
+        """An update whose inputs fit the others'. Raises Gone, where this node finds none."""
+        rows = -(-(self._plan.count + SPARE_COLUMNS) // self._plan.recipe.batch_size)
+        inputs = self._inputs(factors)
+        projected = [one.projected(step, rows) for one in inputs]
+        found, wrong = await self._gathered(
+            Key(step, "verify"), lambda: stacked(projected), self._plan.wrong_inputs
+        )
+        for _ in range(RETRIES):
+            if self.number not in wrong:
+                return Done(factors, inputs)
+            self.report.redone += 1
+            factors = self._again(step, answered)
+            inputs = self._inputs(factors)
+            projected = [one.projected(step, rows) for one in inputs]
+            try:
+                wrong = self._plan.wrong_inputs({**found, self.number: stacked(projected)})
+            except UNDECODABLE:
+                continue
+        raise Gone
+
+    def _again(
+        self,
+        step: int,
+        answered: Mapping[Key, Mapping[int, Array]],
+    ) -> list[Factors]:
+        """A step by the answers that were kept, decoded once more."""
+        passes = self._plan.network.passes(*self._plan.batch(step), self._activated)
+        wanted = next(passes)
+        while True:
+            scheme = self._plan.schemes[wanted.layer]
+            decode = scheme.backward if wanted.transpose else scheme.forward
+            answer = decode(answered[_key(step, wanted)], step)
+            try:
+                wanted = passes.send(self._decoded(answer.values))
+            except StopIteration as end:
+                return self._plan.clipped(end.value)
+
+    def _inputs(self, factors: list[Factors]) -> list[Inputs]:
+        found = []
+        for scheme, one in zip(self._plan.schemes, factors, strict=True):
+            activation, signal = _finite(one.activation), _finite(one.signal)
+            coded = scheme.update_inputs(activation, signal, [self.number])[self.number]
+            found.append(
+                Inputs(
+                    self._touch(coded.activation, self.rates.encode),
+                    self._touch(coded.signal, self.rates.encode),
+                )
+            )
+        return found
+
+    async def _scrub(self, step: int) -> None:
+        columns = self._plan.count + SPARE_COLUMNS
+        for layer, scheme in enumerate(self._plan.schemes):
+            for part in self._plan.parts:
+                key = Key(step, "scrub", layer, part)
+
+                def sketch(layer: int = layer, part: Part = part) -> Array:
+                    with np.errstate(all="ignore"):
+                        return self.state.blocks[layer].sketch(part, step, columns)
+
+                def wrong(some: Mapping[int, Array], scheme: Scheme = scheme) -> frozenset[int]:
+                    return scheme.wrong_blocks(some, step)
+
+                found, liars = await self._gathered(key, sketch, wrong)
+                if self.number in liars:
+                    self._restore()
+                    if self.number in wrong({**found, self.number: sketch()}):
+                        raise Spoilt
+
+    def _restore(self) -> None:
+        self.report.restored += 1
+        self.state.restore()
+
+    async def _join(self, *, anew: bool = False) -> None:
+        """Be where most others are: by replay, or by their copies and replay.
+
+        Args:
+            anew: nothing of what this node holds is any good.
+        """
+        others = await self._standings()
+        if len(others) + 1 < self._plan.needed:
+            raise StateLost(
+                f"Node {self.number}: {len(others)} of {self._plan.count - 1} peers answer, and "
+                f"{self._plan.needed} nodes are needed."
+            )
+        where = int(statistics.median_high(one.step for one in others.values()))
+        first = self.state.step + 1
+        tellers = [node for node, one in others.items() if one.oldest <= first <= one.step]
+        if anew or (first <= where and len(tellers) < WITNESSES):
+            self.report.rebuilt += 1
+            self.state.replace(*await rebuilt(self.number, self._plan, self._peers, others))
+        while self.state.step < where:
+            step = self.state.step + 1
+            factors = await witnessed(self._peers, step, others)
+            self.state.commit(step, Done(factors, self._inputs(factors)))
+            self.report.replayed += 1
+            if step % self._plan.recipe.checkpoint_every == 0:
+                self.state.checkpoint()
+        self._forget(self.state.step)
+
+    async def _standings(self) -> dict[int, Standing]:
+        others = [node for node in range(self._plan.count) if node != self.number]
+        asked = (self._peers.standing(node) for node in others)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return {
+            node: one for node, one in zip(others, found, strict=True) if isinstance(one, Standing)
+        }
+
+    async def _gathered(
+        self, key: Key, make: Callable[[], Array], decode: Callable[[Mapping[int, Array]], T]
+    ) -> tuple[Mapping[int, Array], T]:
+        """All nodes' results at a moment, and what they decode to; asked for again where they do
+        not. Raises Gone, where the others have gone on; StateLost."""
+        moment = self._moments[key] = _Moment(make)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        others = [node for node in range(self._plan.count) if node != self.number]
+        for attempt in range(RETRIES + 1):
+            calls = {node: self._peers.result(node, key, attempt) for node in others}
+            try:
+                return await gathered({self.number: moment.result(attempt)}, calls, decode)
+            except UNDECODABLE as error:
+                why: Exception = error
+            except Lost as error:
+                if error.are_gone:
+                    raise Gone from error
+                why = error
+            self.report.retries += 1
+            if attempt and key.phase in ("forward", "backward"):
+                self._restore()
+        raise StateLost(f"Node {self.number} at {key}: {why}") from why
+
+    def _forget(self, step: int) -> None:
+        """Moments that nobody asks for any more: who needs them has fallen behind."""
+        self._moments = {key: one for key, one in self._moments.items() if key.step >= step}
+
+    def _activated(self, values: Array) -> Array:
+        return self._touch(values, self.rates.activation)
+
+    def _decoded(self, values: Array) -> Array:
+        return self._touch(values, self.rates.decode)
+
+    def _touch(self, values: Array, rate: float) -> Array:
+        return self._faulty.touch(values, rate)
+
+
+def _key(step: int, wanted: Wanted) -> Key:
+    return Key(step, "backward" if wanted.transpose else "forward", wanted.layer)
+
+
+def _finite(values: Array) -> Array:
+    """What can be encoded, of values that were made wrong."""
+    return np.nan_to_num(values)
