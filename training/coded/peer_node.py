@@ -131,9 +131,9 @@ class PeerNode:
             answered[key], answer = await self._product(key, wanted)
             value = self._decoded(answer.values)
         self.state.commit(step, await self._verified(step, factors, answered))
-        if step % self._plan.scrub_every == 0:
+        if step % self._plan.scrub_every == 0 or self.is_done:
             await self._scrub(step)
-        if step % self._plan.recipe.checkpoint_every == 0:
+        if step % self._plan.recipe.checkpoint_every == 0 or self.is_done:
             self.state.checkpoint()
         self._forget(step)
 
@@ -256,7 +256,7 @@ class PeerNode:
             factors = await witnessed(self._peers, step, others)
             self.state.commit(step, Done(factors, self._inputs(factors)))
             self.report.replayed += 1
-            if step % self._plan.recipe.checkpoint_every == 0:
+            if step % self._plan.recipe.checkpoint_every == 0 or self.is_done:
                 self.state.checkpoint()
         self._forget(self.state.step)
 
