@@ -96,12 +96,12 @@ def _sweep_row(r: Record) -> tuple[str, ...]:
         return (*place, f"failed: {r.get('failure') or 'unknown'}", *[NONE] * 21)
     latency, cost, lost = measured["latency"], measured["cost"], measured["lost_only"]
     low, high = latency["p999_interval_ms"]
-    upper = "∞" if high is None else f"{high:.3g}"
+    upper = "∞" if high is None else f"{high:.1f}"
     return (
         *place,
         f"{measured['queries']}",
         *(f"{latency[name]:.1f}" for name in ("p50_ms", "p90_ms", "p99_ms")),
-        f"{latency['p999_ms']:.1f} ({low:.3g}–{upper})",
+        f"{latency['p999_ms']:.1f} ({low:.1f}–{upper})",
         f"{latency['max_ms']:.1f}",
         f"{latency['tail_gap_ms']:.1f}",
         _share(measured["clean"] and measured["clean"]["value"]),

@@ -92,8 +92,9 @@ class Drawing:
 
 
 # What is in most figures has the same colour in all of them, by the beginning of its name.
-USUAL = (
-    "split-lagrange", "backup", "replication", "berrut", "spline", "hedge", "parity", "uncoded",
+USUAL: tuple[tuple[str, ...], ...] = (
+    ("split-lagrange", "split Lagrange"), ("backup", "approximate backup"), ("replication",),
+    ("berrut", "Berrut"), ("spline",), ("hedge",), ("par",), ("uncoded",),
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What a sweep says in plain words: which system has the shortest tail, and whether coding pays."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from report.records import Record
 from report.sweeps import Point, accuracy
@@ -36,6 +36,13 @@ def verdict(point: Point) -> Verdict | None:
     baselines = [r for r in point.records if r["kind"] == "baseline"]
     if not coded or not baselines:
         return None
+    said = _said(point, coded, baselines)
+    if all(r["measured"]["load"]["kept_up"] for r in point.records):
+        return said
+    return replace(said, finding=f"{said.finding}; but the load generator did not keep up")
+
+
+def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) -> Verdict:
     floor = max(_overall(r) for r in point.records) - NEAR
     code, baseline = _shortest(coded, floor), _shortest(baselines, floor)
     if code is None:

@@ -60,6 +60,15 @@ def test_verdicts_say_whether_coding_pays() -> None:
     )
 
 
+def test_a_load_that_was_not_kept_is_told() -> None:
+    records = [sweep_record(title) for title in ("hedged", "parity, calibrated")]
+    records[0]["measured"]["load"]["kept_up"] = False
+    (point,) = points(records)
+    told = verdict(point)
+    assert told is not None
+    assert told.finding.endswith("; but the load generator did not keep up")
+
+
 def test_baselines_alone_have_no_verdict() -> None:
     (point,) = points([sweep_record("uncoded"), sweep_record("hedged")])
     assert verdict(point) is None
