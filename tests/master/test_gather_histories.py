@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pytest
 
+from master.choice import Choice
 from master.events import (
     Answer,
     Cancel,
@@ -351,6 +352,10 @@ def fork(thing: T) -> T:
     for name, value in vars(thing).items():
         if isinstance(value, list | set | dict | Screen):
             setattr(twin, name, copy.copy(value))
+    if isinstance(thing, Gather) and isinstance(twin, Gather):
+        twin._at = fork(thing._at)
+        twin._choice = copy.copy(thing._choice)
+        twin._choice._at, twin._choice._screen = twin._at, twin._screen
     return twin
 
 
@@ -486,7 +491,7 @@ class KeepsOut(Gather):
 
 class SendsForEver(Gather):
     def _replace_lost(self) -> None:
-        short = [j for j in range(3) if not self._gains.has(j, self._came | self._out)]
+        short = [j for j in range(3) if not self._gains.has(j, self._at.came | self._at.out)]
         self._send(short)
 
 
@@ -497,7 +502,7 @@ class NeverReplaces(Gather):
 
 class ReplacesFreely(Gather):
     def _replace_lost(self) -> None:
-        self._send(self._sendable(~(self._came | self._out)))
+        self._send(self._choice.sendable(~(self._at.came | self._at.out)))
 
 
 class AnswersTwice(Gather):
@@ -518,10 +523,10 @@ class NeverPatient(Gather):
 
 class DecodesAnything(Gather):
     def _give_decoded(self, is_impatient: bool) -> None:
-        if self._came and self._pending:
-            answers = tuple(j for j in range(3) if self._pending >> j & 1)
+        if self._at.came and self._at.pending:
+            answers = tuple(j for j in range(3) if self._at.pending >> j & 1)
             self._commands.append(Answer(answers, self.responders, direct=False))
-            self._pending = 0
+            self._at.pending = 0
 
 
 class NeverFails(Gather):
@@ -531,7 +536,7 @@ class NeverFails(Gather):
 
 class FailsEarly(Gather):
     def _replace_lost(self) -> None:
-        self._fail([j for j in range(3) if self._pending >> j & 1], "one is lost")
+        self._fail([j for j in range(3) if self._at.pending >> j & 1], "one is lost")
 
 
 class Oversleeps(Gather):
@@ -546,14 +551,19 @@ class WakesAtOnce(Gather):
 
 
 class HedgesForEver(Gather):
-    def _sendable(self, slots: int) -> list[int]:
-        return [slot for slot in range(3) if slots >> slot & 1]
+    def start(self, now: float) -> list[Command]:
+        class Endless(Choice):
+            def sendable(self, slots: int) -> list[int]:
+                return [slot for slot in range(3) if slots >> slot & 1]
+
+        self._choice = Endless(self._gains, self._policy, self._screen, self._at)
+        return super().start(now)
 
 
 class CancelsResults(Gather):
     def _replied(self, slot: int) -> None:
         super()._replied(slot)
-        if self._pending:
+        if self._at.pending:
             self._commands.append(Cancel((slot,)))
 
 
@@ -566,7 +576,7 @@ class AsksAllAtOnce(Gather):
 
 class NeverAsksOthers(Gather):
     def on(self, event: Event, now: float) -> list[Command]:
-        self._reserve = 0
+        self._at.reserve = 0
         return super().on(event, now)
 
 
@@ -591,6 +601,7 @@ class Screened(Gather):
 
     def start(self, now: float) -> list[Command]:
         self._screen = self.screen(self._gains, self._policy.liars)
+        self._choice = Choice(self._gains, self._policy, self._screen, self._at)
         return super().start(now)
 
 
