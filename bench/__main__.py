@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import records
+from bench.adaptive_command import adaptive
 from bench.aicc import aicc
 from bench.all_command import all_
 from bench.code_commands import Json, Save, coding, frontier, liars
@@ -254,7 +255,7 @@ def live_accuracy(
 
 
 COMMANDS = (
-    aicc, coding, coin_live, frontier, fuzz, liars, load, matmul, parm, recovery,
+    adaptive, aicc, coding, coin_live, frontier, fuzz, liars, load, matmul, parm, recovery,
     simulated_vs_live, simulator, soak, sweep,
 )  # fmt: skip
 for command in COMMANDS:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import codes
-from bench import frontier, liars, live_accuracy, records
+from bench import adaptive, frontier, liars, live_accuracy, records
 from bench.cells import read_table
 from bench.soak import report
 from bench.trained_table import TITLES, cells, newest
@@ -131,6 +131,18 @@ def frontier_table() -> str:
         return "Not measured yet.\n"
     found = list(last.values())
     return markdown(frontier.TITLES, map(frontier.cells, found)) + generated_by(found)
+
+
+def adaptive_tables() -> str:
+    """The newest records of `python -m bench adaptive --save`, simulated and live."""
+    kept = records.newest("adaptive")
+    told = ""
+    for how in dict.fromkeys(row["how"] for row in kept):
+        shown = [row for row in kept if row["how"] == how]
+        rows = [adaptive.cells(row, kept) for row in shown]
+        told += f"{how.capitalize()}, {shown[0]['requests']:,} requests each:\n\n"
+        told += markdown(adaptive.TITLES, rows) + "\n"
+    return told + _made_by("adaptive")
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -12,6 +12,7 @@ from typing import Literal
 State = Literal["live", "frozen", "quarantined", "draining", "gone"]
 
 LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
+FORGIVENESS = 0.998  # a late worker that nobody needs is tried again: by hundreds of groups
 MEMORY = 0.9  # weight of what was seen of a worker before: about the last ten tasks count
 
 
@@ -97,7 +98,8 @@ class Assignment:
     def another(self, *avoided: Collection[str]) -> str | None:
         """A worker for a resend or a hedge: outside the first of `avoided` that leaves one.
 
-        Any live one when none does; None when no worker is live.
+        One that is not late goes before one that is, and then the least loaded. Any live one when
+        none does; None when no worker is live.
         """
         for exclude in (*avoided, ()):
             fresh = [name for name in self._order if name not in exclude]
@@ -133,6 +135,12 @@ class Assignment:
         if known is not None:
             known.lateness = MEMORY * known.lateness + (1 - MEMORY) * was_late
 
+    def spare(self, worker: str) -> None:
+        """It would have been sent something and was not: so much of its lateness is forgotten."""
+        known = self._workers.get(worker)
+        if known is not None:
+            known.lateness *= FORGIVENESS
+
     def outstanding(self, worker: str) -> int:
         """Tasks sent to it without an end; 0 for an unknown worker."""
         known = self._workers.get(worker)
@@ -150,9 +158,9 @@ class Assignment:
     def _is_late(self, name: str) -> bool:
         return self._workers[name].lateness > 0.5
 
-    def _load(self, name: str) -> tuple[int, int]:
+    def _load(self, name: str) -> tuple[bool, int, int]:
         known = self._workers[name]
-        return known.outstanding, known.sends
+        return self._is_late(name), known.outstanding, known.sends
 
     def _rest(self, worker: str, state: State) -> None:
         known = self._workers.get(worker)

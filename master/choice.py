@@ -1,15 +1,18 @@
 """Which slots a coded batch sends, again or for the first time: as few as its answers need.
 
-`gather` says when and asks here; nothing is changed here. Own slots come before others, since an
-own answer is better than a decoded one.
+`gather` says when and asks here; nothing but the purse of extra tasks is changed. Own slots come
+before others, since an own answer is better than a decoded one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
+from master.extras import Extras
 from master.gains import Gains, bits, mask
 from master.policy import Policy
 from master.progress import Progress
 from master.screening import Screen
+
+MOST_DOUBTS = 5  # slots that may come or not, 32 ways; of more, the likely ones come
 
 Serves = Callable[[int], bool]  # of a mask of responders
 
@@ -46,6 +49,43 @@ class Choice:
         is_possible = self._screen is None or self._screen.is_possible(slots)
         return is_possible and self._gains.has(answer, slots)
 
+    def needed(self, slots: int) -> int:
+        """Of a mask of slots, the first ones that give every pending answer: own slots, where an
+        answer has some."""
+        pending, own = tuple(bits(self._at.pending)), self._gains.own
+
+        def is_enough(chosen: int) -> bool:
+            return all(chosen & own[j] if own[j] else self._gives(j, chosen) for j in pending)
+
+        return mask(fewest(list(bits(slots)), 0, is_enough))
+
+    def extras(self, extras: Extras, now: float) -> list[int]:
+        """What to send beside late slots: one after the other, what is expected to give the most
+        answers a task, as long as that is worth its price."""
+        purse = extras.purse
+        if not purse.can_pay(1):
+            return []
+        late = self._at.late(now - extras.again_s / 2)
+        hopes = {
+            s: extras.hope(now - self._at.sent_at[s]) if late >> s & 1 else extras.new
+            for s in bits(self._at.out)
+        }
+        known: dict[int, int] = {}
+        expected = self._expected(hopes, known)
+        chosen: list[int] = []
+        while options := [o for o in self._options(late, chosen) if purse.can_pay(len(o))]:
+            hoped = [_hoping(hopes, slots, extras.new) for slots in options]
+            totals = [self._expected(then, known) for then in hoped]
+            gains = [(t - expected) / len(o) for t, o in zip(totals, options, strict=True)]
+            if max(gains) < purse.price:
+                break
+            # Of equals the first: an own slot. Chances are added up in any order.
+            best = next(i for i, gain in enumerate(gains) if gain > max(gains) - 1e-9)
+            purse.spend(len(options[best]))
+            chosen += options[best]
+            hopes, expected = hoped[best], totals[best]
+        return chosen
+
     def replacements(self) -> tuple[list[int], list[int]]:
         """In place of lost slots: what to send so that every pending answer can come, and the
         answers that cannot."""
@@ -71,7 +111,7 @@ class Choice:
         late = self.sendable(out)
         if self._policy.wait == "all":
             return late
-        instead = self._best_spares(out.bit_count()) if self.decodable else []
+        instead = self._best_spares(out.bit_count())
         late = instead + late[len(instead) :]
         return fewest(late, self._at.came, self._is_served(self._at.came | mask(late)))
 
@@ -95,13 +135,62 @@ class Choice:
         own_first = sorted(left, key=lambda s: (not wanted >> s & 1, sends[s], s))
         return [s for s in own_first if slots >> s & 1]
 
+    def _options(self, late: int, chosen: list[int]) -> list[list[int]]:
+        """What could be sent next: each own slot of a pending answer that is late or lost, or as
+        few others as give all answers together with what came and what is sent anew."""
+        own = mask(s for j in bits(self._at.pending) for s in bits(self._gains.own[j]))
+        idle = ((1 << self._gains.sent) - 1) & ~(self._at.came | self._at.out)
+        again = self.sendable((late | idle) & own)
+        others = self.sendable(idle & ~own) + self._best_spares(late.bit_count())
+        others += self.sendable(late & ~own)
+        again, others = ([s for s in slots if s not in chosen] for slots in (again, others))
+        given = self._at.came | (self._at.out & ~late) | mask(chosen)
+        pending = tuple(bits(self._at.pending))
+
+        def is_enough(slots: int) -> bool:
+            return all(self._gives(j, slots) for j in pending)
+
+        options = [[slot] for slot in again]
+        together = fewest([*others, *again], given & ~late | mask(chosen), is_enough)
+        if together and is_enough(given | mask(together)):
+            options.append(together)
+        return options
+
+    def _expected(self, hopes: Mapping[int, float], known: dict[int, int]) -> float:
+        """Pending answers that are there soon, on average, if each slot replies by its chance.
+
+        Args:
+            hopes: chance by slot.
+            known: answers by mask of responders, of this batch at this moment; grows.
+        """
+        by_doubt = sorted(hopes, key=lambda s: abs(hopes[s] - 0.5))
+        sure = self._at.came | mask(s for s in by_doubt[MOST_DOUBTS:] if hopes[s] >= 0.5)
+        worlds = {sure: 1.0}
+        for slot in by_doubt[:MOST_DOUBTS]:
+            chance, bit = hopes[slot], 1 << slot
+            worlds = {
+                came | new: p * weight
+                for came, p in worlds.items()
+                for new, weight in ((0, 1.0 - chance), (bit, chance))
+                if weight > 0.0
+            }
+        for came in worlds.keys() - known.keys():
+            known[came] = sum(self._gives(j, came) for j in bits(self._at.pending))
+        return sum(p * known[came] for came, p in worlds.items())
+
+    def _gives(self, answer: int, slots: int) -> bool:
+        """Whether responders give this answer once patience has ended."""
+        if slots & self._gains.own[answer]:
+            return True
+        return slots.bit_count() >= self.wished and self._gains.has(answer, slots)
+
     def _best_spares(self, count: int) -> list[int]:
         """Spare slots not sent yet, each the one that lowers the worst gain the most with those
         that came and those chosen before."""
         spares = range(self._gains.sent, self._gains.n)
-        left = [slot for slot in spares if not self._at.sends[slot]]
-        chosen: list[int] = []
         pending = tuple(bits(self.decodable))
+        left = [slot for slot in spares if not self._at.sends[slot]] if pending else []
+        chosen: list[int] = []
 
         def worst_gain(slot: int) -> float:
             gains = self._gains.of(self._at.came | mask([*chosen, slot]))
@@ -135,6 +224,14 @@ class Choice:
             return all(serves(answer, slots) for answer in bits(self._at.pending))
 
         return is_served
+
+
+def _hoping(hopes: Mapping[int, float], slots: Iterable[int], chance: float) -> dict[int, float]:
+    """The hopes once these slots are sent too."""
+    more = dict(hopes)
+    for slot in slots:
+        more[slot] = 1.0 - (1.0 - more.get(slot, 0.0)) * (1.0 - chance)
+    return more
 
 
 def fewest(candidates: list[int], given: int, is_enough: Serves) -> list[int]:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from codes.base import Code
 from codes.ensemble import Ensemble
+from master.adaptive import Adaptive
 from master.encoding import Encoder
 from master.gains import Gains
+from master.policy import Moments, Policy
 from master.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -36,8 +38,15 @@ class Coding:
     answer_shape: tuple[int, ...]
     statistics: Statistics
     gains: Gains  # of the code, shared by all batches: its cache is per set of responders
+    adaptive: Adaptive  # learns from all batches, and decides for those that ask for it
     tracer: "Tracer | None" = None  # None: no spans
     layers: "Layers | None" = None  # of a model whose linear layers are coded one by one
+
+    def moments(self, policy: Policy, now: float) -> Moments:
+        """Of a batch that starts at monotonic second `now`."""
+        if policy.wait == "adaptive":
+            return self.adaptive.moments(now)
+        return policy.moments(self.statistics.slot_latency, now)
 
     @property
     def bound(self) -> Code:

@@ -19,7 +19,7 @@ from kofn.wire.access import read_token
 from kofn.wire.signing import signing_key
 from master.batcher import Limits
 from master.discovery import check_target
-from master.policy import Delay, Policy
+from master.policy import Delay, Policy, Wait
 
 SOURCE, EXPECTED_ERROR = "source", "expected_error"  # outputs beside the models' own
 RESERVED = (MEAN, SOURCE, EXPECTED_ERROR)
@@ -98,7 +98,7 @@ class CodeConfig(BaseModel):
 class PolicyConfig(Strict):
     """When to decode, when to send again; see `master.policy`."""
 
-    wait: Literal["first", "soft", "all"] = "soft"
+    wait: Wait = "soft"
     soft_deadline: str | None = "3*p50"
     hedge: str | None = None
     max_sends: int = Field(3, ge=1, le=100)
@@ -106,12 +106,24 @@ class PolicyConfig(Strict):
     # Responders to wait for; None: what the code makes best of; "any": from one on.
     recovery_threshold: Annotated[int, Field(ge=1)] | Literal["any"] | None = None
     liars: int = Field(0, ge=0)  # wrong results in a batch that must do no harm
+    budget: float = Field(0.08, gt=0, le=1)  # of "adaptive": extra tasks for each task
 
     @field_validator("soft_deadline", "hedge")
     @classmethod
     def _is_a_delay(cls, text: str | None) -> str | None:
         Delay.parse(text)
         return text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word_is_a_wait(cls, given: Any) -> Any:
+        """`policy: adaptive` says it all."""
+        return {"wait": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _makes_a_policy(self) -> "PolicyConfig":
+        self.make()
+        return self
 
     def make(self) -> Policy:
         """The policy that decides for each coded batch."""
@@ -123,6 +135,7 @@ class PolicyConfig(Strict):
             gain_limit=self.gain_limit,
             recovery_threshold=1 if self.recovery_threshold == "any" else self.recovery_threshold,
             liars=self.liars,
+            budget=self.budget,
         )
 
 

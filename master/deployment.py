@@ -14,6 +14,7 @@ import structlog
 
 from codes.ensemble import MEAN, Ensemble
 from kofn.wire.errors import DRAINING, KofnError, ResourceExhausted, Unavailable
+from master.adaptive import Adaptive
 from master.batcher import Batcher, QueueFull
 from master.binding import Binding
 from master.coding import Coding, Layers
@@ -78,6 +79,7 @@ class Deployment:
             answer_shape=binding.answer.shape,
             statistics=self.statistics,
             gains=Gains(answers),
+            adaptive=Adaptive(self.policy.budget),
             tracer=tracer,
             layers=layers,
         )

@@ -65,7 +65,8 @@ class Gather:
         self._screen = Screen(self._gains, policy.liars) if policy.liars else None
         self._started = started
         self._soft_at = inf if moments.soft_at is None else moments.soft_at
-        self._hedge_at = inf if moments.hedge_at is None else moments.hedge_at  # inf once done
+        self._hedge_at = inf if moments.hedge_at is None else moments.hedge_at  # the next one
+        self._extras = None if self._screen is not None else moments.extras
         self._impatient_at = min(impatient_at, deadline)
         self._deadline = deadline
         self._now = started  # of the last event
@@ -92,6 +93,7 @@ class Gather:
         """Send every slot that can serve a wanted answer; call once, before any event.
 
         Spare slots stay behind; and until the soft moment those that the code does not ask first.
+        Where redundancy is adaptive, all stay behind that the wanted answers do not need.
         """
         self._now = now
         if now < self._deadline:
@@ -99,6 +101,10 @@ class Gather:
             everything &= ~self._choice.pointless(everything)
             if self._policy.wait == "soft" and self._screen is None:
                 self._at.reserve = everything & ~self._gains.first(self._at.pending)
+            if self._extras is not None:
+                if not self._extras.at_once:
+                    self._at.reserve = everything & ~self._choice.needed(everything)
+                self._extras.purse.earn((everything & ~self._at.reserve).bit_count())
             self._send(bits(everything & ~self._at.reserve))
         return self._decide(now)
 
@@ -145,7 +151,18 @@ class Gather:
             in_doubt = self._screen is not None and self._screen.is_in_doubt
             why = "the results do not fit together" if in_doubt else "too many slots are lost"
             self._fail(hopeless, why)
+        if self._extras is not None:
+            self._extras.purse.spend(len(slots))
         self._send(slots)
+
+    def _hedge(self) -> None:
+        """Send late slots once more, or others in their place."""
+        if self._extras is None:
+            self._hedge_at = inf
+            self._send(self._choice.hedges())
+        else:
+            self._hedge_at = self._now + self._extras.again_s
+            self._send(self._choice.extras(self._extras, self._now))
 
     # What the state allows.
 
@@ -162,11 +179,10 @@ class Gather:
         if now >= self._deadline and self._at.pending:
             waited_ms = 1e3 * (self._deadline - self._started)
             self._fail(bits(self._at.pending), f"out of time after {waited_ms:.0f} ms")
-        if now >= self._soft_at and self._at.pending:
+        if now >= self._soft_at and self._at.pending and self._extras is None:
             self._send(bits(self._at.reserve))
         if now >= self._hedge_at and self._at.pending:
-            self._hedge_at = inf
-            self._send(self._choice.hedges())
+            self._hedge()
         self._cancel(self._choice.pointless(self._at.out))
         return self._take_commands()
 

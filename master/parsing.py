@@ -114,7 +114,8 @@ def parse_wishes(
                 f"Parameter 'wait' must be one of {', '.join(get_args(Wait))}, "
                 f"not {values['wait']!r}."
             )
-        policy = replace(policy, wait=values["wait"])
+        hedge = None if values["wait"] == "adaptive" else policy.hedge
+        policy = replace(policy, wait=values["wait"], hedge=hedge)
     if "recovery_threshold" in values:
         policy = replace(policy, recovery_threshold=_threshold(values, deployment))
     if "gain_limit" in values:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal, Protocol, get_args
 
+from master.extras import Extras
 from master.latency import Latency
 
-Wait = Literal["first", "soft", "all"]
+Wait = Literal["first", "soft", "all", "adaptive"]
 
 FLOOR_S = 0.002  # a timer on a busy event loop is about a millisecond late
 FALLBACK_S = 0.1  # before quantiles mean anything: cold workers answer slowly, so be patient
@@ -105,6 +106,7 @@ class Moments:
 
     soft_at: float | None  # from now on whatever is decodable is taken
     hedge_at: float | None  # slots that are still out are sent once more
+    extras: Extras | None = None  # under "adaptive": what is sent then, and again and again
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ class Policy:
     Args:
         wait: "first": decode as soon as the responders allow it. "soft": own answers are taken as
             they come, missing ones are decoded from the soft deadline on, or earlier when waiting
-            cannot improve them. "all": wait until every slot has replied or is lost.
+            cannot improve them. "all": wait until every slot has replied or is lost. "adaptive":
+            as "soft", by deadlines that are learned (`master.adaptive`), and nothing beyond what
+            gives the answers is sent before them.
         soft_deadline: the end of patience for "soft", and for "first" the end of `gain_limit`.
         hedge: when slots still out are sent once more; None is never.
         max_sends: of one slot, the first included.
@@ -125,6 +129,7 @@ class Policy:
         liars: wrong results that a batch must survive, at most. Above 0 no answer is given before
             its results have been judged, and they are judged when max(R, k) + 2 liars are in: an
             exact code answers from no fewer, another does when time is nearly up.
+        budget: of "adaptive": extra tasks for each task, as a share.
 
     Raises:
         ValueError: a value out of range, or a hedge that `max_sends` forbids.
@@ -137,6 +142,7 @@ class Policy:
     gain_limit: float = inf
     recovery_threshold: int | None = None
     liars: int = 0
+    budget: float = 0.08
 
     def __post_init__(self) -> None:
         if self.wait not in get_args(Wait):
@@ -154,10 +160,21 @@ class Policy:
             )
         if self.liars < 0:
             raise ValueError(f"Argument 'liars' must be at least 0, not {self.liars}.")
+        if self.wait == "adaptive" and self.hedge not in (None, NEVER):
+            raise ValueError(
+                f"Argument 'hedge' must be none, not {self.hedge}, where 'wait' is \"adaptive\": "
+                "late slots are sent again by what is learned."
+            )
+        if not 0.0 < self.budget <= 1.0:
+            raise ValueError(f"Argument 'budget' must be above 0 and at most 1, not {self.budget}.")
 
     def __str__(self) -> str:
         """For a person: what differs from doing nothing special."""
-        words = [f"{self.wait} {self.soft_deadline}" if self.wait == "soft" else self.wait]
+        words: list[str] = [self.wait]
+        if self.wait == "soft":
+            words = [f"{self.wait} {self.soft_deadline}"]
+        elif self.wait == "adaptive":
+            words = [f"{self.wait}, budget {100 * self.budget:g} %"]
         if self.hedge not in (None, NEVER):
             words.append(f"hedge {self.hedge}")
         if self.gain_limit < inf:
@@ -169,7 +186,11 @@ class Policy:
         return ", ".join([*words, f"at most {self.max_sends} sends"])
 
     def moments(self, latency: Latency, started: float) -> Moments:
-        """The absolute moments of a batch that starts at `started` (monotonic seconds)."""
+        """The absolute moments of a batch that starts at `started` (monotonic seconds).
+
+        Those of "adaptive" are learned: they are told by `master.adaptive`.
+        """
+        assert self.wait != "adaptive", "its moments are Adaptive's to tell"
         patience_s = self.soft_deadline.at(latency)
         if self.wait == "all":
             patience_s = None

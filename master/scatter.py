@@ -151,12 +151,14 @@ class CodedBatch:
             policy=self._policy,
             wanted=self._parts.wanted(),
             started=now,
-            moments=self._policy.moments(self._coding.statistics.slot_latency, now),
+            moments=self._coding.moments(self._policy, now),
             impatient_at=plan.earliest_deadline - reply_margin_s(allowed),
             deadline=plan.latest_deadline,
         )
         self._sends.begin(shards)
         self._obey(self._gather.start(now))
+        if self._policy.wait == "adaptive":
+            self._sends.settle()
 
     # Back.
 

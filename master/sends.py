@@ -92,6 +92,14 @@ class Sends:
         self._late_after_s = math.inf if median_s is None else LATE_FACTOR * median_s
         self._first_choice = self._pool.assignment.assign(self._coding.code.sent)
 
+    def settle(self) -> None:
+        """All that is sent at once has left: other slots go to whoever has the least to do then."""
+        used = {send.address for sends in self._open.values() for send in sends}
+        for address in self._first_choice:
+            if address is not None and address not in used:
+                self._pool.assignment.spare(address)
+        self._first_choice = ()
+
     def send(self, slot: int, attempt: int) -> bool:
         """Send a slot; False, and nothing will be told, when nobody takes it."""
         is_first = attempt == 0 and slot < len(self._first_choice)  # spares are sent later
@@ -131,6 +139,7 @@ class Sends:
         for send in self._open.pop(slot, ()):
             if now - send.sent_at > self._late_after_s:  # else it may have been about to answer
                 self._pool.assignment.observe(send.address, was_late=True)
+            self._coding.adaptive.let_go(now - send.sent_at)
             self._pool.links[send.address].cancel(send.task_id)
             self._pool.assignment.done(send.address)
             self._tell(send, "cancelled")
@@ -147,12 +156,15 @@ class Sends:
     def answered(self, address: str, took_s: float) -> None:
         """A result was good: that worker's time counts."""
         self._coding.statistics.slot_latency.add(took_s)
+        self._coding.adaptive.replied(took_s)
         self._pool.assignment.observe(address, took_s > self._late_after_s)
 
     def _ended(self, slot: int, send: _Send, outcome: Outcome) -> None:
         self._pool.assignment.done(send.address)
         if (still := self._open.get(slot)) is not None and send in still:
             still.remove(send)
+        if outcome is None or outcome.code != 0:
+            self._pool.assignment.observe(send.address, was_late=True)  # a failure costs as much
         if outcome is None:
             self._tell(send, "lost")
         elif outcome.code == 0:

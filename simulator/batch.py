@@ -48,7 +48,11 @@ class Batch:
             policy=policy,
             wanted=cluster.wanted(min(self._q, plan.rows)),
             started=now,
-            moments=policy.moments(cluster.latency, now),
+            moments=(
+                cluster.adaptive.moments(now)
+                if policy.wait == "adaptive"
+                else policy.moments(cluster.latency, now)
+            ),
             impatient_at=plan.earliest_deadline - reply_margin_s(allowed_s),
             deadline=plan.latest_deadline,
         )
@@ -59,6 +63,8 @@ class Batch:
     def start(self) -> None:
         """Send what is sent at once."""
         self._obey(self._gather.start(self._engine.now))
+        if self._cluster.policy.wait == "adaptive":
+            self._settle()
 
     @property
     def is_wanted(self) -> bool:
@@ -69,6 +75,14 @@ class Batch:
         """Nobody waits any more."""
         self._cancel(list(self._open))
         self._finish()
+
+    def _settle(self) -> None:
+        """All that is sent at once has left: other slots go to whoever has the least to do then."""
+        used = {task.worker for tasks in self._open.values() for task in tasks}
+        for worker in self._first_choice:
+            if worker is not None and worker not in used:
+                self._cluster.spare(worker)
+        self._sent = 0
 
     def _on(self, event: Event) -> None:
         if not self._is_over:
@@ -138,6 +152,7 @@ class Batch:
             for task in self._open.pop(slot, ()):
                 if now - task.sent_at > self._late_after_s:
                     self._cluster.observe(task.worker, was_late=True)
+                self._cluster.adaptive.let_go(now - task.sent_at)
                 task.worker.cancel(task)
                 self._cluster.done(task.worker)
 
@@ -162,6 +177,7 @@ class Batch:
             return
         took_s = self._engine.now - task.sent_at
         self._cluster.latency.add(took_s)
+        self._cluster.adaptive.replied(took_s)
         self._cluster.observe(task.worker, took_s > self._late_after_s)
         self._on(Replied(task.slot))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from master.adaptive import Adaptive
 from master.assignment import Assignment
 from master.batcher import Batcher, QueueFull
 from master.gains import Gains
@@ -46,6 +47,7 @@ class Cluster:
         self.engine = Engine()
         self.policy = usual(setting.policy, setting.code)
         self.latency = Latency()  # round trips of slots that replied
+        self.adaptive = Adaptive(self.policy.budget)
         self.gains = Gains(setting.code)
         self.requests: dict[int, Request] = {}  # not done yet
         self.outcome = Outcome("events", setting.worker_count)
@@ -221,6 +223,11 @@ class Cluster:
         """A task that was sent to it has ended."""
         if not self.is_endless:
             self._assignment.done(worker.name)
+
+    def spare(self, worker: Worker) -> None:
+        """It was chosen for a slot that is not sent at once."""
+        if not self.is_endless:
+            self._assignment.spare(worker.name)
 
     def observe(self, worker: Worker, was_late: bool) -> None:
         """A task of its was late or was not."""

@@ -60,6 +60,8 @@ def is_central(setting: Setting) -> bool:
 
 def _why_no_arrays(setting: Setting) -> str:
     code, policy, limits = setting.code, setting.policy, setting.limits
+    if policy.wait == "adaptive":
+        return "what is sent depends on what was learned"
     if not isinstance(setting.arrivals, Poisson) and setting.worker_count is not None:
         return "arrivals are recorded"
     if any(isinstance(_law(kind.faults.delay), Bursts) for kind in setting.workers):

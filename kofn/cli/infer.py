@@ -43,7 +43,9 @@ def infer(  # noqa: PLR0913 - each flag is an argument to typer
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Take what is there when time is up.")
     ] = False,
-    wait: Annotated[str | None, typer.Option(help="For own answers: first, soft or all.")] = None,
+    wait: Annotated[
+        str | None, typer.Option(help="For own answers: first, soft, all, adaptive.")
+    ] = None,
     recovery_threshold: Annotated[
         str | None, typer.Option(help="Responders to wait for: a number, or any.")
     ] = None,

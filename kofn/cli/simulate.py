@@ -24,7 +24,9 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     k: Annotated[int, typer.Option("--k", min=1, help="Answers a group.")] = 4,
     n: Annotated[int | None, typer.Option("--n", min=1, help="Slots a group. [k + 2]")] = None,
     settings: Settings = None,
-    wait: Annotated[str, typer.Option(help="For own answers: first, soft or all.")] = "soft",
+    wait: Annotated[
+        str, typer.Option(help="For own answers: first, soft, all, adaptive.")
+    ] = "soft",
     soft_deadline: Annotated[
         str, typer.Option(help="How long, where it is soft: 20ms, p95, 3*p50.")
     ] = "3*p50",

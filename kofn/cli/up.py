@@ -76,7 +76,13 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
         bool | None,
         typer.Option(help="Decode by measured moments; default: for codes that are not exact."),
     ] = None,
-    wait: Annotated[str, typer.Option(help="For own answers: first, soft or all.")] = "soft",
+    wait: Annotated[
+        str, typer.Option(help="For own answers: first, soft, all or adaptive: by what is learned.")
+    ] = "soft",
+    budget: Annotated[
+        float | None,
+        typer.Option(help="With --wait adaptive: extra tasks for each task. [0.08]"),
+    ] = None,
     soft_deadline: Annotated[
         str, typer.Option(help="How long, where it is soft: 20ms, p95, 3*p50.")
     ] = "3*p50",
@@ -185,6 +191,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             "recovery_threshold": _number_or_any(recovery_threshold),
             "gain_limit": gain_limit,
             "liars": liars,
+            "budget": budget,
         }
         deployment = {
             **served,

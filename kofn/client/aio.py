@@ -97,8 +97,8 @@ class AsyncClient:
             timeout_s: seconds the whole call may take; the master is told to answer a little
                 earlier. None leaves the time to the deployment, within the client's own bound.
             allow_partial: take what is there at the deadline; rows without an answer are marked.
-            wait: "first", "soft" or "all": whether decoded answers are taken as soon as they can
-                be had; None is the deployment's choice.
+            wait: "first", "soft", "all" or "adaptive": whether decoded answers are taken as soon as
+                they can be had; None is the deployment's choice.
             parameters: further request parameters; they win over those above.
             request_id: comes back with the answers.
         """

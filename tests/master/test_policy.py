@@ -112,13 +112,19 @@ def test_moments_are_absolute(policy: Policy, expected: Moments) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"wait": "last"}, '\'wait\' must be one of "first", "soft", "all", not \'last\''),
+        (
+            {"wait": "last"},
+            '\'wait\' must be one of "first", "soft", "all", "adaptive", not \'last\'',
+        ),
         ({"max_sends": 0}, "'max_sends' must be at least 1, not 0"),
         ({"max_sends": 1, "hedge": TEN_MS}, "'max_sends' must be at least 2 for a hedge"),
         ({"gain_limit": 0.0}, "'gain_limit' must be above 0, not 0.0"),
         ({"liars": -1}, "'liars' must be at least 0, not -1"),
         ({"gain_limit": nan}, "'gain_limit' must be above 0, not nan"),
         ({"recovery_threshold": 0}, "'recovery_threshold' must be at least 1, not 0"),
+        ({"budget": 0.0}, "'budget' must be above 0 and at most 1, not 0.0"),
+        ({"budget": 1.1}, "'budget' must be above 0 and at most 1, not 1.1"),
+        ({"wait": "adaptive", "hedge": TEN_MS}, "'hedge' must be none, not 10ms, where 'wait' is"),
     ],
 )
 def test_impossible_policies_are_refused(values: dict[str, Any], message: str) -> None:
@@ -136,6 +142,8 @@ def test_a_policy_tells_itself_in_words() -> None:
     assert str(Policy()) == "soft 3*p50, at most 3 sends"
     told = str(Policy(wait="all", hedge=Delay.parse("p95"), gain_limit=2.5, recovery_threshold=4))
     assert told == "all, hedge p95, gain up to 2.5, R = 4, at most 3 sends"
+    told = str(Policy("adaptive", budget=0.1, max_sends=2))
+    assert told == "adaptive, budget 10 %, at most 2 sends"
 
 
 def test_a_code_that_any_slots_decode_says_how_many_to_wait_for() -> None:

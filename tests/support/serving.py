@@ -53,7 +53,7 @@ def truth(rows: np.ndarray) -> np.ndarray:
 async def serving(
     *workers: ScriptedWorker,
     code: dict[str, Any],
-    policy: dict[str, Any] | None = None,
+    policy: dict[str, Any] | str | None = None,
     batching: dict[str, Any] | None = None,
 ) -> AsyncIterator[Serving]:
     """A deployment of `doubled` over these workers, all of them up."""

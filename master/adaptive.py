@@ -1,0 +1,84 @@
+"""Redundancy only where it pays: what a deployment learns of its tasks' times, and does about it.
+
+A batch under `wait: adaptive` sends what gives its answers and no more. A task that is out for
+longer than those that do not straggle is late, and only then is something sent in its place, out
+of a purse that fills with every task. Where stragglers are so common that the purse cannot pay,
+all slots are sent at once, as by any other policy, and the purse pays for what is late then.
+
+It decides when and how much; which slots are worth it is `choice`'s, and when a batch asks is
+`gather`'s. It reads no clock.
+"""
+
+from master.assignment import LATE_FACTOR
+from master.extras import Extras, Purse
+from master.lateness import Lateness
+from master.policy import FALLBACK_S, FLOOR_S, MIN_SAMPLES, Moments
+
+BULK = 0.98  # of the tasks that are no stragglers: once so many would have replied, one is late
+WAVES = 3  # times as long: who is out for longer is taken to be as likely to reply
+COMMON, RARE = 1.5, 1.25  # times the budget: stragglers from and to which all is sent at once
+# Sending all at once harms where the median grows by so much: the workers have too much to do.
+WORSE = 1.5
+# Estimates, of a sixteenth of the law's window each, until it is tried again; each time longer.
+FIRST_HOLD, LONGEST_HOLD = 8, 256
+
+
+class Adaptive:
+    """What a deployment has learned.
+
+    Args:
+        budget: extra tasks for each task, as a share.
+    """
+
+    def __init__(self, budget: float) -> None:
+        self._law = Lateness()
+        self._purse = Purse(budget)
+        self._is_common = False  # stragglers are, so that all slots are sent at once
+        self._usual_s = 0.0  # the median when they were not
+        self._hold, self._next_hold = 0, FIRST_HOLD  # estimates until all may be sent at once
+        self._extras = Extras(True, FALLBACK_S, FALLBACK_S, 0.5, (0.5,), self._purse)
+        self._estimate = 0  # of the law, that `_extras` are from
+
+    def replied(self, took_s: float) -> None:
+        """A task replied."""
+        self._law.add(took_s, replied=True)
+
+    def let_go(self, age_s: float) -> None:
+        """A task was cancelled that had not replied for so long."""
+        self._law.add(age_s, replied=False)
+
+    def moments(self, started: float) -> Moments:
+        """Of a batch that starts at `started` (monotonic seconds)."""
+        if self._law.count >= MIN_SAMPLES and self._law.estimates != self._estimate:
+            self._estimate = self._law.estimates
+            self._extras = self._learn()
+        extras = self._extras
+        return Moments(started + extras.again_s, started + extras.late_s, extras)
+
+    def _learn(self) -> Extras:
+        law = self._law
+        median_s = law.quantile(0.5)
+        straggling = law.longer(LATE_FACTOR * median_s)
+        self._judge(median_s, straggling)
+        again_s = max(FLOOR_S, law.quantile(BULK * (1.0 - straggling)))
+        return Extras(
+            self._is_common,
+            again_s,
+            max(again_s, LATE_FACTOR * median_s),
+            new=law.chance(again_s),
+            late=tuple(law.chance(again_s, wave * again_s) for wave in range(1, WAVES + 1)),
+            purse=self._purse,
+        )
+
+    def _judge(self, median_s: float, straggling: float) -> None:
+        """Whether stragglers are common, and whether sending all at once does any good."""
+        if not self._is_common:
+            self._usual_s = median_s
+            self._hold = max(0, self._hold - 1)
+            self._is_common = not self._hold and straggling > COMMON * self._purse.budget
+        elif median_s > WORSE * self._usual_s:
+            self._is_common = False
+            self._hold, self._next_hold = self._next_hold, min(2 * self._next_hold, LONGEST_HOLD)
+        elif straggling < RARE * self._purse.budget:
+            self._is_common = False
+            self._next_hold = FIRST_HOLD

@@ -1,0 +1,124 @@
+"""What is learned of tasks' times, though the late ones are let go; and what may be spent then."""
+
+import numpy as np
+import pytest
+from scipy.stats import CensoredData, ecdf
+
+from master.adaptive import BULK, COMMON, FIRST_HOLD, Adaptive
+from master.extras import MOST_SAVED, Extras, Purse
+from master.lateness import Lateness
+from master.policy import FALLBACK_S
+
+
+def test_the_law_is_the_product_limit_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    times, limits = rng.exponential(size=500), rng.exponential(2.0, size=500)
+    law = Lateness()
+    for time, limit in zip(times, limits, strict=True):
+        law.add(min(time, limit), replied=bool(time <= limit))
+    seen = CensoredData.right_censored(np.minimum(times, limits), times > limits)
+    truth = ecdf(seen).sf
+    for at in np.linspace(0.0, 2.0, 41):
+        assert law.longer(at) == pytest.approx(float(truth.evaluate(at)), abs=1e-12)
+
+
+def test_stragglers_that_are_always_let_go_are_not_forgotten() -> None:
+    law = Lateness()
+    for i in range(1000):
+        is_late = i % 20 == 0
+        law.add(2.0 if is_late else 1.0 + 1e-4 * i, replied=not is_late)
+    assert law.longer(1.5) == pytest.approx(0.05)
+    assert law.quantile(0.9) < 1.2
+    assert law.chance(1.5) == pytest.approx(0.95)
+    assert law.chance(1.5, after_s=1.5) == 0.0
+
+
+def test_old_tasks_are_forgotten() -> None:
+    law = Lateness(window=100)
+    for duration in [9.0] * 100 + [1.0] * 100:
+        law.add(duration, replied=True)
+    assert law.count == 100
+    assert law.quantile(1.0) == 1.0
+    assert law.longer(1.0) == 0.0
+
+
+def test_nothing_is_known_at_first() -> None:
+    assert Lateness().count == 0
+    assert Lateness().longer(1.0) == 1.0
+
+
+def test_a_purse_never_pays_more_than_it_earned() -> None:
+    purse = Purse(0.08)
+    rng = np.random.default_rng(1)
+    sent, extra = 0, 0
+    for _ in range(5000):
+        tasks = int(rng.integers(1, 9))
+        purse.earn(tasks)
+        sent += tasks
+        wanted = int(rng.integers(1, 5))
+        if purse.can_pay(wanted):
+            purse.spend(wanted)
+            extra += wanted
+        assert extra <= 0.08 * sent
+    assert extra > 0.05 * sent  # and it pays
+
+
+def test_a_purse_saves_so_much_and_no_more() -> None:
+    purse = Purse(1.0)
+    purse.earn(10**6)
+    assert purse.level == 1.0
+    assert purse.can_pay(int(MOST_SAVED))
+    assert not purse.can_pay(int(MOST_SAVED) + 1)
+
+
+def test_the_less_is_saved_the_more_must_be_gained_and_the_longer_one_waits() -> None:
+    purse = Purse(1.0)
+    extras = Extras(False, 1.0, 3.0, 0.9, (0.1,), purse)
+    purse.earn(2)
+    assert 0.7 < purse.price < 0.9
+    assert extras.late_s == 3.0
+    purse.earn(int(MOST_SAVED))
+    assert 0.2 < purse.price < 0.7
+    assert extras.late_s == 1.0
+
+
+def learn(adaptive: Adaptive, share: float, count: int = 2000, usual_s: float = 1.0) -> Extras:
+    """Tasks of which some straggle, ten times slower, and are let go; batches as they come."""
+    rng = np.random.default_rng(7)
+    for _ in range(count):
+        if rng.random() < share:
+            adaptive.let_go(2.5 * usual_s)
+        else:
+            adaptive.replied(usual_s * (1.0 + 0.1 * rng.random()))
+        found = adaptive.moments(0.0).extras
+    assert found is not None
+    return found
+
+
+def test_before_anything_is_known_all_is_sent_at_once() -> None:
+    moments = Adaptive(0.08).moments(100.0)
+    assert moments.extras is not None
+    assert moments.extras.at_once
+    assert moments.soft_at == moments.hedge_at == 100.0 + FALLBACK_S
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05])
+def test_rare_stragglers_are_waited_for_as_long_as_others_take(share: float) -> None:
+    extras = learn(Adaptive(0.08), share)
+    assert not extras.at_once
+    assert 1.0 + 0.1 * (BULK - 0.05) < extras.again_s < 1.11
+    assert extras.latest_s == pytest.approx(2.1, abs=0.01)
+    assert extras.new == pytest.approx(BULK * (1.0 - share), abs=0.02)
+
+
+def test_common_stragglers_are_met_with_all_slots_at_once_until_they_are_rare_again() -> None:
+    adaptive = Adaptive(0.08)
+    assert learn(adaptive, 1.2 * COMMON * 0.08).at_once
+    assert not learn(adaptive, 0.05).at_once
+
+
+def test_sending_all_at_once_ends_where_it_makes_everything_slower() -> None:
+    adaptive = Adaptive(0.08)
+    assert learn(adaptive, 0.3).at_once
+    assert not learn(adaptive, 0.3, count=800, usual_s=2.0).at_once
+    assert learn(adaptive, 0.3, count=FIRST_HOLD * 1000 // 16 + 200, usual_s=2.0).at_once
