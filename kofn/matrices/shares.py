@@ -21,6 +21,7 @@ from kofn.wire.matrices import CHUNK_BYTES, DATATYPES
 
 Array = npt.NDArray[Any]
 
+PIECE = 2**13  # entries of blocks mixed at once: they and what is made of them stay in the cache
 PANELS_BYTES = 128 * 2**20  # of pieces that some node still has to take
 CHECKED_ENTRIES = 2**22  # looked at for infinities at once
 
@@ -103,10 +104,13 @@ class Shares:
         blocks = self._blocks(start)
         mixes = self._mixes[nodes].reshape(-1, blocks.shape[0])
         made = np.empty((len(mixes), blocks.shape[1]), self.dtype)
-        if np.iscomplexobj(mixes):
-            made.real, made.imag = mixes.real @ blocks, mixes.imag @ blocks
-        else:
-            made[...] = mixes @ blocks
+        for at in range(0, blocks.shape[1], PIECE):
+            piece = slice(at, at + PIECE)
+            if np.iscomplexobj(mixes):
+                made.real[:, piece] = mixes.real @ blocks[:, piece]
+                made.imag[:, piece] = mixes.imag @ blocks[:, piece]
+            else:
+                made[:, piece] = mixes @ blocks[:, piece]
         return made.reshape(len(mixes), -1, self.width)
 
     def _blocks(self, start: int) -> npt.NDArray[np.float64]:
