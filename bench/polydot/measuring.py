@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 
 from bench.polydot.trials import INDEPENDENT, RELATED, Made, dense, lie_of, made
-from codes.polydot import Inaccurate, NotRecoverable, Product, TooManyErrors, product_noise
+from codes.polydot import (
+    Inaccurate,
+    Layer,
+    NotRecoverable,
+    Product,
+    TooManyErrors,
+    product_noise,
+    worst,
+)
 from codes.polydot.families import FAMILIES, scattered
+from codes.polydot.product import all_mixed
 from codes.verify import subsets
 
 ANY_ERROR = 0.5  # an estimate that is accepted where the error itself is what is measured
@@ -206,16 +215,14 @@ def cost(grid: Grid, nodes: int, family: str, size: int, turns: int, seed: int) 
     times: dict[str, list[float]] = {"encode": [], "product": [], "decode": []}
     for _ in range(turns):
         began = time.perf_counter()
-        for node in range(nodes):
-            share_a, share_b = code.share_a(blocks_a, node), code.share_b(blocks_b, node)
-            product_noise(share_a, share_b)
+        shares = zip(code.encode_a(a), code.encode_b(b), strict=True)
+        noise = worst([product_noise(*pair) for pair in shares])
         times["encode"].append(time.perf_counter() - began)
         began = time.perf_counter()
         one = one_a @ one_b
         times["product"].append(time.perf_counter() - began)
     results = {node: one if node == 0 else _answer(code, blocks_a, blocks_b, node)
                for node in range(nodes)}  # fmt: skip
-    noise = product_noise(one_a, one_b)
     for _ in range(turns):
         began = time.perf_counter()
         code.decode(results, noise, (size, size))
@@ -232,9 +239,56 @@ def cost(grid: Grid, nodes: int, family: str, size: int, turns: int, seed: int) 
     )
 
 
+def layer(
+    blocks: tuple[int, int], nodes: int, size: int, batch: int, turns: int, seed: int
+) -> Outcome:
+    """The same of both passes of a layer whose weight lies encoded on the nodes."""
+    code = Layer(*blocks, nodes)
+    rng = np.random.default_rng(seed)
+    weight = code.split_weight(rng.standard_normal((size, size), np.float32))
+    x, d = (rng.standard_normal((size, batch), np.float32) for _ in range(2))
+    shares = all_mixed(code.mixings.weight, weight)
+    passes = (
+        (code.split_x, code.mixings.x, code.forward_frame, shares, x),
+        (code.split_d, code.mixings.d, code.backward_frame, [w.T for w in shares], d),
+    )
+    told, facts, is_met = [], {}, True
+    for name, (split, mixes, frame, weights, rows) in zip(
+        ("forward", "backward"), passes, strict=True
+    ):
+        times: dict[str, list[float]] = {"encode": [], "product": [], "decode": []}
+        for turn in range(turns):
+            began = time.perf_counter()
+            inputs = all_mixed(mixes, split(rows))
+            encoded = time.perf_counter()
+            one = weights[0] @ inputs[0]
+            multiplied = time.perf_counter()
+            results = {0: one, **{i: weights[i] @ inputs[i] for i in range(1, nodes)}}
+            all_there = time.perf_counter()
+            frame.decode(results, seed=turn)
+            times["decode"].append(time.perf_counter() - all_there)
+            times["encode"].append(encoded - began)
+            times["product"].append(multiplied - encoded)
+        took = {what: float(np.median(times[what])) for what in times}
+        share = {what: took[what] / took["product"] for what in ("encode", "decode")}
+        told.append(
+            f"{name}: a node's product {1000 * took['product']:.1f} ms; encode "
+            f"{100 * share['encode']:.0f} %, detect and decode {100 * share['decode']:.0f} % of it"
+        )
+        facts[name] = took
+        is_met = is_met and sum(share.values()) < 0.2
+    return Outcome(
+        f"{code.kind} {blocks}, {nodes} nodes: {size} x {size} float32, {batch} columns",
+        "; ".join(told),
+        "20 %",
+        is_met,
+        {"seconds": facts},
+    )
+
+
 SECTIONS: dict[str, Callable[..., Outcome]] = {
     function.__name__: function
-    for function in (exact, sixty, located, majority, agreeing, silent, cost)
+    for function in (exact, sixty, located, majority, agreeing, silent, cost, layer)
 }
 
 

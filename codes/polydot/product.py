@@ -14,7 +14,7 @@ from codes.polydot.frame import Decoded, Frame, Limits
 
 MOST_BLOCKS = 64  # of one axis; beyond it a slip of the pen
 MANY_LOST = 8  # from here on the worst of 200 random losses was decoded better by rkrp, for m n > 8
-PIECE = 1 << 18  # entries of a share that are mixed at once in float64
+PIECE = 1 << 14  # entries of each block that are mixed at once in float64: they stay in the cache
 EPS64 = float(np.finfo(np.float64).eps)
 Array = NDArray[Any]
 
@@ -142,13 +142,11 @@ class Product:
 
     def encode_a(self, a: Array) -> list[Array]:
         """All shares of A [N1, N2]."""
-        blocks = self.split_a(a)
-        return [self.share_a(blocks, node) for node in range(self.nodes)]
+        return all_mixed(self.mixing.of_a, self.split_a(a))
 
     def encode_b(self, b: Array) -> list[Array]:
         """All shares of B [N2, N3]."""
-        blocks = self.split_b(b)
-        return [self.share_b(blocks, node) for node in range(self.nodes)]
+        return all_mixed(self.mixing.of_b, self.split_b(b))
 
     def decode(
         self,
@@ -222,18 +220,25 @@ def joined(blocks: Array, rows: int, columns: int, shape: tuple[int, int]) -> Ar
 def mixed(mix: Mixes, blocks: Array) -> Array:
     """sum_ij mix[i, j] blocks[i, j], summed in float64 and rounded once to the blocks' precision,
     complex where the mix is."""
-    numbers = np.asarray(mix).reshape(-1)
-    flat = blocks.reshape(len(numbers), -1)
-    precision = np.result_type(blocks.dtype, np.complex64) if np.iscomplexobj(mix) else blocks.dtype
-    share = np.empty(flat.shape[1], precision)
+    return all_mixed(np.asarray(mix)[None], blocks)[0]
+
+
+def all_mixed(mixes: Mixes, blocks: Array) -> list[Array]:
+    """The same of several mixes, [nodes, ...]: blocks are read once for all of them."""
+    numbers = np.asarray(mixes).reshape(len(mixes), -1)
+    flat = blocks.reshape(numbers.shape[1], -1)
+    is_complex = np.iscomplexobj(numbers)
+    precision = np.result_type(blocks.dtype, np.complex64) if is_complex else blocks.dtype
+    shares = np.empty((len(numbers), flat.shape[1]), precision)
     for start in range(0, flat.shape[1], PIECE):
         piece = slice(start, start + PIECE)
         wide = flat[:, piece].astype(np.float64)
-        if np.iscomplexobj(mix):
-            share.real[piece], share.imag[piece] = numbers.real @ wide, numbers.imag @ wide
+        if is_complex:
+            shares.real[:, piece] = numbers.real @ wide
+            shares.imag[:, piece] = numbers.imag @ wide
         else:
-            share[piece] = numbers @ wide
-    return share.reshape(blocks.shape[-2:])
+            shares[:, piece] = numbers @ wide
+    return list(shares.reshape(-1, *blocks.shape[-2:]))
 
 
 def product_noise(share_a: Array, share_b: Array) -> Noise:

@@ -1,4 +1,4 @@
-"""Results as real rows: stacked piece by piece in float64, so that large ones are not held twice.
+"""Results as real rows in float64: of large results piece by piece, so that they are not held twice.
 
 A complex result is two rows, its real and its imaginary part. Sums over rows and over entries are
 made here; what they mean is known in `codes.polydot.frame` and `codes.polydot.located`.
@@ -6,6 +6,7 @@ made here; what they mean is known in `codes.polydot.frame` and `codes.polydot.l
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from codes.base import Matrix
 
 PIECE = 1 << 16  # entries of a row at a time: 60 rows of them take 31 MB
+HELD = 1 << 22  # entries of all rows that are kept in float64 between passes: 34 MB
 BUCKETS = 256  # sums by which a result is checked: enough for a rank of as many liars
 FEW = 4096  # entries; so many are looked at one by one
 LARGEST = 1e150  # beyond it squares are not finite: as good as infinity
@@ -71,24 +73,33 @@ class Rows:
 
     def without(self, nodes: frozenset[int]) -> "Rows":
         """The others."""
+        if nodes.isdisjoint(self.nodes):
+            return self
         kept = [i for i, node in enumerate(self.nodes) if node not in nodes]
         arrays = tuple(self.arrays[i] for i in kept)
         return Rows(tuple(self.nodes[i] for i in kept), arrays, self.width)
 
     def pieces(self, entries: int) -> Iterator[tuple[slice, Matrix]]:
-        """All rows, so many entries at a time: where, and [rows, entries] in float64, which is
-        overwritten by the next."""
-        flat = [array.reshape(-1) for array in self.arrays]
-        room = np.empty((len(flat) * self.width, min(entries, self.entries)))
+        """All rows, so many entries at a time: where, and [rows, entries] in float64, to be read
+        only, which may be overwritten by the next."""
+        is_held = self.entries * len(self.arrays) * self.width <= HELD
         for start in range(0, self.entries, entries):
             piece = slice(start, min(start + entries, self.entries))
-            rows = room[:, : piece.stop - start]
-            for i, array in enumerate(flat):
-                if self.width == 2:
-                    rows[2 * i], rows[2 * i + 1] = array[piece].real, array[piece].imag
-                else:
-                    rows[i] = array[piece]
-            yield piece, rows
+            yield piece, self._held[:, piece] if is_held else self._wide(piece)
+
+    @cached_property
+    def _held(self) -> Matrix:
+        return self._wide(slice(0, self.entries))
+
+    def _wide(self, piece: slice) -> Matrix:
+        rows = np.empty((len(self.arrays) * self.width, piece.stop - piece.start))
+        for i, array in enumerate(self.arrays):
+            flat = array.reshape(-1)[piece]
+            if self.width == 2:
+                rows[2 * i], rows[2 * i + 1] = flat.real, flat.imag
+            else:
+                rows[i] = flat
+        return rows
 
     def times(self, matrix: Matrix) -> tuple[NDArray[Any], float]:
         """matrix [w, rows] times the rows, [w, *shape] in the results' real precision, and its
@@ -109,8 +120,14 @@ class Rows:
             return next(self.pieces(FEW))[1].copy()
         width = -(-self.entries // BUCKETS)
         weights = np.random.default_rng(seed).standard_normal(width) / np.sqrt(width)
-        made = [rows @ weights[: rows.shape[1]] for _, rows in self.pieces(width)]
-        return np.stack(made, axis=1)
+        made = []
+        for _, rows in self.pieces(max(1, PIECE // width) * width):
+            whole, rest = divmod(rows.shape[1], width)
+            buckets = rows[:, : whole * width].reshape(len(rows), whole, width)
+            made.append(buckets @ weights)
+            if rest:
+                made.append(rows[:, -rest:] @ weights[:rest, None])
+        return np.concatenate(made, axis=1)
 
     def compressed(self) -> Matrix:
         """[rows, at most rows]: the rows but for a rotation of their entries, which changes no
