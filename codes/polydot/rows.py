@@ -1,4 +1,4 @@
-"""Results as real rows in float64: of large results piece by piece, so that they are not held twice.
+"""Results as real rows in float64: of large results piece by piece, to hold them once only.
 
 A complex result is two rows, its real and its imaginary part. Sums over rows and over entries are
 made here; what they mean is known in `codes.polydot.frame` and `codes.polydot.located`.
