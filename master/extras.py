@@ -7,7 +7,7 @@ the chances are.
 from dataclasses import dataclass
 
 MOST_SAVED = 40.0  # tasks: what a purse holds, and what a burst of stragglers may cost at once
-LEAST_GAIN, DEAREST = 0.3, 0.8  # answers a task: its price from half a purse on, and of none
+LEAST_GAIN, DEAREST = 0.15, 0.8  # answers a task: its price from half a purse on, and of none
 
 
 class Purse:

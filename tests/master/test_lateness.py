@@ -78,7 +78,7 @@ def test_the_less_is_saved_the_more_must_be_gained_and_the_longer_one_waits() ->
     assert 0.7 < purse.price < 0.9
     assert extras.late_s == 3.0
     purse.earn(int(MOST_SAVED))
-    assert 0.2 < purse.price < 0.7
+    assert 0.1 < purse.price < 0.7
     assert extras.late_s == 1.0
 
 
