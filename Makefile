@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test test-fast test-conformance test-containers soak check format protos checkpoints bench
+.PHONY: setup demo test test-fast test-long test-conformance test-containers soak check format protos checkpoints bench
 
 setup: $(VENV)/.ready  ## make .venv with the kofn command in it
 $(VENV)/.ready: pyproject.toml requirements/worker.txt requirements/rest.txt
@@ -15,13 +15,16 @@ demo: setup  ## a straggler and a killed worker, beaten: one table and one plot
 	kofn demo
 
 test: setup  ## the default suite: under ten minutes on two cores
-	pytest -q -n 2 -m 'not heavy and not containers'
+	pytest -q -n 2 -m 'not long and not heavy and not containers'
+
+test-long: setup  ## whole clusters, one after the other: six minutes more
+	pytest -q -n 2 -m long
 
 test-conformance: setup  ## six clients that others wrote; the first run installs 800 MB of them
 	pytest -q -m conformance
 
 test-fast: setup  ## pure and in-process tests only: under a minute
-	pytest -q -n 2 -m 'not cluster and not conformance and not containers'
+	pytest -q -n 2 -m 'not long and not cluster and not conformance and not containers'
 
 test-containers: setup  ## images, compose and the Docker launcher; needs a Docker engine
 	docker compose build --quiet

@@ -169,6 +169,7 @@ async def _serve(master: MasterServer, ready_file: Path | None, until_eof: bool)
         if running in done:
             running.result()  # raises what ended it
         running.cancel()
+        await master.leave()
 
 
 if __name__ == "__main__":

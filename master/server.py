@@ -40,6 +40,7 @@ from models.store import Store
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 PRODUCTS = matrices_pb2.DESCRIPTOR.services_by_name["Products"].full_name
 CONTROL = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
+LEAVING_S = 0.3  # some round trips of a busy machine
 FIRST_WORKER_S = 30.0  # how long deployments at the start wait for a worker to show up
 
 log = structlog.get_logger(__name__)
@@ -130,6 +131,13 @@ class MasterServer:
             if part.done():
                 part.result()  # raises what ended it
         raise RuntimeError("the pool or the health ended while the master was serving")
+
+    async def leave(self) -> None:
+        """Refuse new requests for a moment, so that clients hear why: what comes in the instant in
+        which a server stops is only cancelled."""
+        await self._health.enter_graceful_shutdown()
+        self.state.draining = True
+        await asyncio.sleep(LEAVING_S)
 
     def _listen(self) -> None:
         """Bind the services: the control service apart where it has a port of its own."""

@@ -13,6 +13,8 @@ from training.measure import Worth
 
 DIRECT, DECODED, MISSING = Source.DIRECT, Source.DECODED, Source.MISSING
 
+pytestmark = pytest.mark.long
+
 
 def worth(lost_only: float) -> Worth:
     share = proportion(round(1000 * lost_only), 1000)

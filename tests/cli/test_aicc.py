@@ -12,7 +12,7 @@ from support.commands import start
 
 runner = CliRunner()
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 LATE = '{"delay": {"law": "constant", "value_ms": 3000}}'
 TRAIN = ["train", "aicc", "--function", "eigenvalue", "--size", "4", "--k", "2", "--n", "4"]

@@ -17,6 +17,7 @@ DEMO = [sys.executable, "-c", "from kofn.cli import main; main()", "demo"]
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.mark.long
 def test_the_demo_tells_and_draws(digits_store: Any, tmp_path: Path) -> None:
     """A shorter run: every system answers, the coded one loses nothing, the plot is there."""
     plot = tmp_path / "latency.png"

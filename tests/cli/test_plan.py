@@ -14,19 +14,19 @@ FEW = ("--workers", "3", "--rate", "60", "--queries", "100")
 
 runner = CliRunner()
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 def test_a_plan_is_served(tmp_path: Path) -> None:
     """`kofn up` takes the file as it is, and it is as accurate as the plan says."""
     out, store = tmp_path / "plan.yaml", tmp_path / "store"
-    asked = ("plan", "--slo-ms", "60", "--quantile", "0.9", "--accuracy-floor", "0.9", *FEW,
+    asked = ("plan", "--slo-ms", "100", "--quantile", "0.9", "--accuracy-floor", "0.9", *FEW,
              "--straggler", SLOW, "--out", str(out), "--store", str(store))  # fmt: skip
     done = runner.invoke(app, [*asked, "--json"])
     assert done.exit_code == 0, (done.output, done.exception)
     told = json.loads(done.stdout)
     assert told["chosen"]["meets"]
-    assert told["chosen"]["tail_ms"] <= 60
+    assert told["chosen"]["tail_ms"] <= 100
     up = start(store, tmp_path / "log", "--config", str(out), "--workers", "3")
     try:
         answered = runner.invoke(app, ["infer", "digits", "--json", *up.master])

@@ -16,6 +16,7 @@ TOKEN = {"KOFN_CONTROL_TOKEN": "correct-horse-battery-staple"}
 
 
 @pytest.mark.timeout(120)  # many processes, one after the other
+@pytest.mark.long
 def test_a_cluster_over_tls(digits_store: Any, tmp_path: Path) -> None:
     """Queries and health for those with a certificate, control for those with a token, too."""
     log = tmp_path / "log"

@@ -17,7 +17,7 @@ from support.commands import Up, start
 
 runner = CliRunner()
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 SPLIT = ("--model", "digits-mlp", "--code", "split-lagrange", "--workers", "4")
 NAME = "digits-mlp.split-lagrange-k2"

@@ -16,6 +16,8 @@ from worker.server import WorkerServer
 
 runner = CliRunner()
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(180)  # a process of its own, on a machine that is busy
 async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path) -> None:

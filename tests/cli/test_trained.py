@@ -16,7 +16,7 @@ from support.commands import PATIENCE_S, Up, start
 
 runner = CliRunner()
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 LATE = '{"delay": {"law": "constant", "value_ms": 3000}}'
 

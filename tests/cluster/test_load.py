@@ -13,7 +13,7 @@ from models.store import Store
 
 PATIENCE_S = 60.0
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 async def load(*flags: str) -> tuple[int, str, str]:

@@ -30,7 +30,7 @@ from support.launching import check_launcher
 asyncio.run(check_launcher(RayWorkers(2), pathlib.Path(sys.argv[1])))
 """
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 class Nodes:

@@ -34,6 +34,8 @@ systems:
 
 pytest.importorskip("starlette", reason="Ray Serve is an extra of its own")
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(400)
 async def test_ray_serve_answers_the_same(digits_store: Store, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ systems:
   replication: {baseline: true, code: {name: replication, k: 1, n: workers}, policy: {wait: first}}
 """
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(400)
 async def test_a_sweep_measures_every_system_at_every_point(

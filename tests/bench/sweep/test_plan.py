@@ -58,7 +58,7 @@ def test_another_data_set_and_other_seconds_are_another_plan(tmp_path: Path) -> 
         ("workers: [4, 6]", "workers: []", 4, "at least 1"),
         ("loads: [10, 20.5]", "loads: [0]", 6, "greater than 0"),
         ("loads: [10, 20.5]", "load: [10]", 6, "did you mean 'loads'"),
-        ("{wait: all}", "{wait: none}", 15, "accepted: 'first', 'soft' or 'all'"),
+        ("{wait: all}", "{wait: none}", 15, "accepted: 'first', 'soft', 'all'"),
         ("uncoded: {baseline", "uncoded: {ray: true, baseline", 14, "one of 'code' and 'ray"),
         ("code: {name: uncoded, k: 2}, ", "", 14, "one of 'code' and 'ray"),
         ("  none: {}", "  none: {delay: {law: trace, file: gone.txt}}", None, "gone.txt"),
