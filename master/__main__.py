@@ -22,6 +22,7 @@ from master.server import MasterServer
 from models.store import Store
 
 USAGE_ERROR = 2
+REFUSING_S = 0.5  # some round trips of a busy machine
 
 log = structlog.get_logger("master")
 
@@ -169,7 +170,7 @@ async def _serve(master: MasterServer, ready_file: Path | None, until_eof: bool)
         if running in done:
             running.result()  # raises what ended it
         running.cancel()
-        await master.leave()
+        await master.drain(REFUSING_S)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ from models.store import Store
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 PRODUCTS = matrices_pb2.DESCRIPTOR.services_by_name["Products"].full_name
 CONTROL = control_pb2.DESCRIPTOR.services_by_name["Control"].full_name
-LEAVING_S = 0.3  # some round trips of a busy machine
 FIRST_WORKER_S = 30.0  # how long deployments at the start wait for a worker to show up
 
 log = structlog.get_logger(__name__)
@@ -118,10 +117,7 @@ class MasterServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await _ended(self._watching)
-        await self._health.enter_graceful_shutdown()
-        log.info("draining")
-        await self.state.drain(self.config.server.drain_s)
+        await self.drain()
         await self._close(grace_s=1.0)
 
     async def run(self) -> None:
@@ -132,12 +128,17 @@ class MasterServer:
                 part.result()  # raises what ended it
         raise RuntimeError("the pool or the health ended while the master was serving")
 
-    async def leave(self) -> None:
-        """Refuse new requests for a moment, so that clients hear why: what comes in the instant in
-        which a server stops is only cancelled."""
+    async def drain(self, refusing_s: float = 0.0) -> None:
+        """Refuse new requests, answer those in hand, then refuse for a moment more, so that whoever
+        had the last answers hears why: what comes in the instant in which a server stops is only
+        cancelled. Once is enough."""
+        if self.state.draining:
+            return
+        await _ended(self._watching)
         await self._health.enter_graceful_shutdown()
-        self.state.draining = True
-        await asyncio.sleep(LEAVING_S)
+        log.info("draining")
+        await self.state.drain(self.config.server.drain_s)
+        await asyncio.sleep(refusing_s)
 
     def _listen(self) -> None:
         """Bind the services: the control service apart where it has a port of its own."""
