@@ -62,7 +62,7 @@ def test_the_layer_of_packages_is_not_built_again_for_a_change_of_source(
         changed.write_text(before)
     steps = [line.split() for line in done.stderr.splitlines()]
     number = {step[0] for step in steps if "/opt/kofn/bin/python" in step and "install" in step}
-    assert len(number) == 3  # torch, a worker's packages, the rest
+    assert len(number) == 4  # torch, a worker's packages, traces, the rest
     assert all([n, "CACHED"] in steps for n in number)
 
 
