@@ -17,7 +17,7 @@ demo: setup  ## a straggler and a killed worker, beaten: one table and one plot
 test: setup  ## the default suite: under ten minutes on two cores
 	pytest -q -n 2 -m 'not long and not heavy and not containers'
 
-test-long: setup  ## whole clusters, one after the other: six minutes more
+test-long: setup  ## whole clusters that take long: ten minutes more
 	pytest -q -n 2 -m long
 
 test-conformance: setup  ## six clients that others wrote; the first run installs 800 MB of them
