@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from bench import records
+from bench.__main__ import app
+from bench.coded_training import document
 from bench.coded_training.grids import copies, rows_and_columns
 from bench.coded_training.table import CodedTrainingTable
 from bench.described import content_of
@@ -85,6 +89,33 @@ def test_a_row_is_trained_and_told(tmp_path: Path) -> None:
     assert record["located"] > 0
     ((scheme, dtype, rate, *_),) = table.cells(table.newest([record]))
     assert (scheme, dtype, rate) == (rows[0].scheme, "float64", "20 %")
+
+
+def test_a_figure_is_drawn_of_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    with pytest.raises(LookupError, match="no records of coded-training"):
+        document.draw(tmp_path)
+    rows = CodedTrainingTable.of(content_of("coded-training")).rows("*float64*")
+    about = {"accuracy": None, "retries": 0, "outcome": "given up at step 3"}
+    told = [
+        {"row": r.name, "scheme": r.scheme, "dtype": r.dtype, "rate": r.rate, **about} for r in rows
+    ]
+    records.append("coded-training", told)
+    assert document.draw(tmp_path).stat().st_size > 10_000
+
+
+def test_what_was_not_measured_is_left_out_of_the_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.coded_training.document.records.read", lambda table: iter(()))
+    monkeypatch.setattr("bench.lagrange.document.draw", lambda folder: [folder / "cost.png"])
+    monkeypatch.setattr("bench.cuts.document.draw", lambda path: path)
+    done = CliRunner().invoke(app, ["figures", "--folder", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "split-lagrange-cuts.png" in done.stdout
+    assert "no records of coded-training" in done.stderr
 
 
 def test_the_table_has_all_schemes_at_all_rates() -> None:
