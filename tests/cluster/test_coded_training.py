@@ -32,6 +32,8 @@ async def test_a_killed_worker_is_replaced_in_mid_training(tmp_path: Path) -> No
             if step == 5:  # goes on without it, and then waits until it is there again
                 back = until(lambda: mortal.restarts > 0, 120)
                 asyncio.run_coroutine_threadsafe(back, loop).result()
+                while 1 not in nodes.versions("layers.1"):
+                    pass  # steps are faster than the pause before its channel connects again
 
         remote = [MatrixWorker(worker.address) for worker in workers.workers]
         nodes = WorkerNodes(remote, loop)
