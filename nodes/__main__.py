@@ -1,6 +1,7 @@
 """`python -m nodes`: one node of a training without a master, or the weights of all of them."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,12 @@ import typer
 from kofn.logs import configure_logs
 from kofn.service import LogLevel, ReadyFile, UntilEof, stop_event, write_ready
 from models import data
+from nodes.collecting import collected
 from nodes.config import NodesConfig, read_config
 from nodes.server import NodeServer
 from nodes.wire import RemotePeers
+from training.coded.nodes import Array
+from training.coded.peer_plan import Plan
 from training.coded.weight import StateLost
 
 FAILED = 1
@@ -52,12 +56,12 @@ def collect(
     configure_logs("warning")
     try:
         settings = read_config(config)
-        weights = asyncio.run(_collected(settings))
+        plan, test = settings.plan(), data.load(settings.dataset, "test")
+        weights = asyncio.run(_collected(plan, settings.addresses))
     except (ValueError, OSError, StateLost) as error:
         typer.echo(f"nodes: {error}", err=True)
         raise typer.Exit(FAILED) from error
-    test = data.load(settings.dataset, "test")
-    found = settings.plan().network.predict(weights, test.images.flatten(1).numpy())
+    found = plan.network.predict(weights, test.images.flatten(1).numpy())
     right = int((found == test.labels.numpy()).sum())
     typer.echo(f"test accuracy {right / len(found):.4f} on {len(found)} images")
     if out is not None:
@@ -80,12 +84,10 @@ async def _serve(
         stopping.cancel()
 
 
-async def _collected(settings: NodesConfig) -> list[np.ndarray]:
-    from nodes.collecting import collected
-
-    peers = RemotePeers(settings.addresses)
+async def _collected(plan: Plan, addresses: Sequence[str]) -> list[Array]:
+    peers = RemotePeers(addresses, start_s=0)  # it looks again and again
     try:
-        return await collected(settings.plan(), peers)
+        return await collected(plan, peers)
     finally:
         await peers.close()
 

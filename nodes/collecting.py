@@ -16,13 +16,15 @@ LOOK_AGAIN_S = 0.5
 async def collected(plan: Plan, peers: Peers, timeout_s: float = 3600.0) -> list[Array]:
     """Weights [out, in + 1] by layer, whole; waits until enough nodes have done all steps.
 
+    Enough are those that the code needs and one, which tells whether a copy is wrong.
+
     Raises:
         StateLost: they were not done in time, or their copies do not give the weights.
     """
-    steps = plan.recipe.steps
+    steps, enough = plan.recipe.steps, min(plan.needed + 1, plan.count)
     try:
         async with asyncio.timeout(timeout_s):
-            while len(done := await _done(plan, peers)) <= plan.needed:  # noqa: ASYNC110 - asked
+            while len(done := await _done(plan, peers)) < enough:  # noqa: ASYNC110 - asked
                 await asyncio.sleep(LOOK_AGAIN_S)
     except TimeoutError:
         raise StateLost(f"Step {steps} was not reached within {timeout_s:g} s.") from None

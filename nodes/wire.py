@@ -16,6 +16,7 @@ from training.coded.peers import Factors, Gone, Key, Phase, Standing
 
 RESULT_S = 30.0  # that a peer is waited for, until it has come to a moment
 CALL_S = 10.0
+MOVE_S = 120.0  # of a whole block
 START_S = 120.0  # that peers are waited for at the beginning
 
 if TYPE_CHECKING:  # generic in its stubs only
@@ -75,12 +76,13 @@ class RemotePeers:
 
     Args:
         addresses: "host:port" of every node, by number.
+        start_s: that one which does not listen yet is waited for, once.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], start_s: float = START_S) -> None:
         self._channels = [channels.worker_channel(address) for address in addresses]
         self._stubs: list[Any] = [nodes_pb2_grpc.NodeStub(channel) for channel in self._channels]
-        self._was_up = [False] * len(addresses)
+        self._start_s = [start_s] * len(addresses)  # of each; 0 from its first call on
 
     async def close(self) -> None:
         """Close all connections."""
@@ -95,15 +97,12 @@ class RemotePeers:
         return _from_wire(await _answered(self._stubs[peer].Result(request, timeout=RESULT_S)))
 
     async def standing(self, peer: int) -> Standing:
-        """See `Peers`; one that was never there is waited for."""
-        is_first = not self._was_up[peer]
+        """See `Peers`; the first time, one that is not there yet is waited for."""
+        start_s, self._start_s[peer] = self._start_s[peer], 0.0
         call = self._stubs[peer].Standing(
-            pb.StandingRequest(),
-            timeout=START_S if is_first else CALL_S,
-            wait_for_ready=is_first,
+            pb.StandingRequest(), timeout=start_s or CALL_S, wait_for_ready=start_s > 0
         )
         found = await _answered(call)
-        self._was_up[peer] = True
         return Standing(found.step, tuple(found.checkpoints), found.oldest)
 
     async def factors(self, peer: int, step: int) -> list[Factors]:
@@ -121,7 +120,7 @@ class RemotePeers:
         """See `Peers`."""
         request = pb.StripsRequest(layer=layer, part=part, checkpoint=checkpoint)
         try:
-            async for values in self._stubs[peer].Strips(request, timeout=START_S):
+            async for values in self._stubs[peer].Strips(request, timeout=MOVE_S):
                 yield _from_wire(values)
         except grpc.aio.AioRpcError as error:
             raise _lost(error) from error

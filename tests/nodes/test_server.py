@@ -1,8 +1,11 @@
 """Nodes without a master over gRPC, in this process: faults, a killed node, and the weights."""
 
 import asyncio
+import re
 import socket
+import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +14,16 @@ from nodes.collecting import collected
 from nodes.config import NodesConfig
 from nodes.server import NodeServer
 from nodes.wire import RemotePeers
+from support.descent import plainly
 from support.until import until
-from training.coded.nodes import Array
-from training.coded.peer_plan import Plan
 
 NODES = 7
 pytestmark = pytest.mark.timeout(120)  # on a machine that is busy
 
 
-def config(**more: object) -> NodesConfig:
+def config(nodes: int = NODES, **more: object) -> NodesConfig:
     """A small training; ports are free ones."""
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(NODES)]
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(nodes)]
     addresses = [f"127.0.0.1:{holder.getsockname()[1]}" for holder in holders]
     for holder in holders:
         holder.close()
@@ -30,27 +32,6 @@ def config(**more: object) -> NodesConfig:
         "momentum": 0.9, "lr": 0.05, "checkpoint_every": 4, "scrub_every": 2,
     }  # fmt: skip
     return NodesConfig.model_validate({"addresses": addresses, **about, **more})
-
-
-def plainly(plan: Plan) -> list[Array]:
-    """The same training with whole weights."""
-    weights = plan.network.weights(plan.recipe.seed)
-    velocities = [np.zeros_like(weight) for weight in weights]
-    for step in range(1, plan.recipe.steps + 1):
-        passes = plan.network.passes(*plan.batch(step))
-        wanted = next(passes)
-        while True:
-            weight = weights[wanted.layer]
-            try:
-                wanted = passes.send((weight.T if wanted.transpose else weight) @ wanted.values)
-            except StopIteration as end:
-                factors = end.value
-                break
-        for layer, one in enumerate(factors):
-            gradient = one.signal @ one.activation.T
-            velocities[layer] = plan.rule.momentum * velocities[layer] + gradient
-            weights[layer] = weights[layer] - plan.rule.lr * velocities[layer]
-    return weights
 
 
 @pytest.mark.parametrize("is_killed", [False, True], ids=["faults", "killed"])
@@ -83,6 +64,59 @@ async def test_nodes_train_together_and_give_their_weights(is_killed: bool) -> N
         assert reports[-1].rebuilt + reports[-1].replayed > 0
     else:
         assert sum(report.located for report in reports) > 0
+
+
+async def test_the_command_collects_what_nodes_have_without_those_that_left(
+    tmp_path: Path,
+) -> None:
+    settings = config(steps=4)
+    plan = settings.plan()
+    (tmp_path / "nodes.json").write_text(settings.model_dump_json())
+    async with AsyncExitStack() as stack:
+        servers = [NodeServer(number, plan, settings.addresses) for number in range(NODES)]
+        for server in servers[:-1]:
+            await stack.enter_async_context(server)
+        async with servers[-1]:
+            await asyncio.gather(*(server.training for server in servers))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "nodes", "collect", "--config", str(tmp_path / "nodes.json"),
+            "--out", str(tmp_path / "weights.npz"), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(60):  # less than a node that does not listen yet is waited for
+            output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert re.fullmatch(r"test accuracy 0\.\d{4} on \d+ images\n", output.decode())
+    with np.load(tmp_path / "weights.npz") as kept:
+        found = list(kept.values())
+    for one, expected in zip(found, plainly(plan), strict=True):
+        assert np.linalg.norm(one - expected) < 1e-12 * np.linalg.norm(expected)
+
+
+async def test_no_more_nodes_than_the_code_needs_give_their_weights() -> None:
+    settings = config(nodes=3, steps=4)
+    plan = settings.plan()
+    assert plan.needed == plan.count
+    async with AsyncExitStack() as stack:
+        servers = [NodeServer(number, plan, settings.addresses) for number in range(3)]
+        for server in servers:
+            await stack.enter_async_context(server)
+        await asyncio.gather(*(server.training for server in servers))
+        peers = RemotePeers(settings.addresses)
+        stack.push_async_callback(peers.close)
+        weights = await collected(plan, peers, timeout_s=10)
+    for found, expected in zip(weights, plainly(plan), strict=True):
+        assert np.linalg.norm(found - expected) < 1e-12 * np.linalg.norm(expected)
+
+
+async def test_a_node_that_never_comes_is_waited_for_once() -> None:
+    peers = RemotePeers(["127.0.0.1:1"], start_s=0.1)
+    try:
+        with pytest.raises(ConnectionError, match="DEADLINE_EXCEEDED"):
+            await peers.standing(0)
+        with pytest.raises(ConnectionError, match="UNAVAILABLE"):
+            await peers.standing(0)
+    finally:
+        await peers.close()
 
 
 def test_what_does_not_fit_is_refused() -> None:

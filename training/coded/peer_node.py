@@ -78,7 +78,7 @@ class PeerNode:
         self.rates = rates
         self._faulty = Faulty((seed, number))
         self._moments: dict[Key, _Moment] = {}
-        self._changed = asyncio.Event()  # set, and put in another's place, at every new moment
+        self._changed = asyncio.Event()  # set, and replaced, whenever moments or the step change
         self.state = NodeState(number, plan, lambda block: self._touch(block, self.rates.update))
 
     @property
@@ -238,14 +238,26 @@ class PeerNode:
 
         Args:
             anew: nothing of what this node holds is any good.
+
+        Raises:
+            StateLost: too few peers are left, or they go on faster than this node comes after.
         """
+        for _ in range(RETRIES):
+            try:
+                return await self._catch_up(anew=anew)
+            except Gone:  # peers forgot a step before it was asked for: from a newer copy of theirs
+                continue
+        raise StateLost(f"Node {self.number}: the others forget steps before it has replayed them.")
+
+    async def _catch_up(self, *, anew: bool) -> None:
         others = await self._standings()
         if len(others) + 1 < self._plan.needed:
             raise StateLost(
                 f"Node {self.number}: {len(others)} of {self._plan.count - 1} peers answer, and "
                 f"{self._plan.needed} nodes are needed."
             )
-        where = int(statistics.median_high(one.step for one in others.values()))
+        steps = [one.step for one in others.values()] or [self.state.step]
+        where = statistics.median_high(steps)
         first = self.state.step + 1
         tellers = [node for node, one in others.items() if one.oldest <= first <= one.step]
         if anew or (first <= where and len(tellers) < WITNESSES):
@@ -274,15 +286,12 @@ class PeerNode:
         """All nodes' results at a moment, and what they decode to; asked for again where they do
         not. Raises Gone, where the others have gone on; StateLost."""
         moment = self._moments[key] = _Moment(make)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._tell_waiting()
         others = [node for node in range(self._plan.count) if node != self.number]
         for attempt in range(RETRIES + 1):
             calls = {node: self._peers.result(node, key, attempt) for node in others}
             try:
                 return await gathered({self.number: moment.result(attempt)}, calls, decode)
-            except UNDECODABLE as error:
-                why: Exception = error
             except Lost as error:
                 if error.are_gone:
                     raise Gone from error
@@ -295,6 +304,11 @@ class PeerNode:
     def _forget(self, step: int) -> None:
         """Moments that nobody asks for any more: who needs them has fallen behind."""
         self._moments = {key: one for key, one in self._moments.items() if key.step >= step}
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _activated(self, values: Array) -> Array:
         return self._touch(values, self.rates.activation)

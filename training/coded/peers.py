@@ -69,7 +69,7 @@ class Peers(Protocol):
         """
 
     async def standing(self, peer: int) -> Standing:
-        """Where a peer is."""
+        """Where a peer is; the first time, it may be waited for."""
 
     async def factors(self, peer: int, step: int) -> list[Factors]:
         """Of every layer's gradient in a step that the peer has done."""

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from support.descent import plainly
 from support.until import until
 from training.coded import CodedRecipe, Rates
 from training.coded.network import Network
 from training.coded.nodes import Array, Part
 from training.coded.peer_node import PeerNode
 from training.coded.peer_plan import Plan
-from training.coded.peers import Factors, Key, Standing
+from training.coded.peers import Factors, Gone, Key, Standing
 from training.coded.scheme import polydot
+from training.coded.weight import StateLost
 
 NODES = 7
 IMAGES = np.random.default_rng(0).random((60, 6))
@@ -55,28 +58,6 @@ def plan(steps: int = 12, momentum: float = 0.9, clip: float = 0.0) -> Plan:
     )
     schemes = tuple(polydot(*shape, "float64", NODES, 2) for shape in network.shapes)
     return Plan(network, recipe, schemes, IMAGES, LABELS, scrub_every=2)
-
-
-def plainly(agreed: Plan) -> list[Array]:
-    """The same training with whole weights."""
-    weights = agreed.network.weights(agreed.recipe.seed)
-    velocities = [np.zeros_like(weight) for weight in weights]
-    for step in range(1, agreed.recipe.steps + 1):
-        passes = agreed.network.passes(*agreed.batch(step))
-        wanted = next(passes)
-        while True:
-            weight = weights[wanted.layer]
-            product = (weight.T if wanted.transpose else weight) @ wanted.values
-            try:
-                wanted = passes.send(product)
-            except StopIteration as end:
-                factors = agreed.clipped(end.value)
-                break
-        for layer, one in enumerate(factors):
-            gradient = one.signal @ one.activation.T + agreed.rule.weight_decay * weights[layer]
-            velocities[layer] = agreed.rule.momentum * velocities[layer] + gradient
-            weights[layer] = weights[layer] - agreed.rule.lr * velocities[layer]
-    return weights
 
 
 async def together(
@@ -164,3 +145,67 @@ async def test_a_killed_node_is_replaced_from_the_others_copies() -> None:
     assert back is not None
     assert back.report.rebuilt == 1
     assert back.state.step == 20
+
+
+class Forgetful(Direct):
+    """Peers in the midst of training that have forgotten the steps they are asked for, at first."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    async def standing(self, peer: int) -> Standing:
+        found = await super().standing(peer)
+        return replace(found, checkpoints=tuple(c for c in found.checkpoints if c < found.step))
+
+    async def factors(self, peer: int, step: int) -> list[Factors]:
+        self.left -= 1
+        if self.left >= 0:
+            raise Gone
+        return await super().factors(peer, step)
+
+
+async def late(agreed: Plan, peers: Direct) -> PeerNode:
+    """A node that comes when the others have done all steps."""
+    peers.nodes = [PeerNode(number, agreed, peers) for number in range(NODES)]
+    last = peers.nodes.pop()
+    assert last is not None
+    peers.nodes.append(None)
+    await asyncio.gather(*(node.run() for node in peers.nodes if node is not None))
+    peers.nodes[-1] = last
+    return last
+
+
+async def test_steps_that_are_forgotten_meanwhile_are_no_end() -> None:
+    agreed = plan(steps=10)
+    last = await late(agreed, Forgetful(2 * (NODES - 1)))
+    await last.run()
+    assert last.is_done
+    assert (last.report.rebuilt, last.report.replayed) == (1, 2)
+
+
+async def test_peers_that_always_have_forgotten_are_a_loss() -> None:
+    agreed = plan(steps=10)
+    last = await late(agreed, Forgetful(10_000))
+    with pytest.raises(StateLost, match="Node 6: the others forget"):
+        await last.run()
+
+
+async def test_who_waits_for_a_node_that_came_late_is_told_that_it_has_gone_on() -> None:
+    agreed = plan(steps=10)
+    last = await late(agreed, Direct())
+    waiting = asyncio.create_task(last.result(Key(3, "forward"), 0))
+    await last.run()
+    async with asyncio.timeout(1):
+        with pytest.raises(Gone):
+            await waiting
+
+
+async def test_a_node_that_is_enough_goes_on_alone() -> None:
+    network = Network((6, 5, 2))
+    schemes = tuple(polydot(*shape, "float64", 2, 1) for shape in network.shapes)
+    recipe = CodedRecipe(4, 16, checkpoint_every=4)
+    peers = Direct()
+    node = PeerNode(0, Plan(network, recipe, schemes, IMAGES, LABELS, scrub_every=2), peers)
+    await node.run()
+    assert node.is_done
