@@ -155,7 +155,8 @@ async def _over(
 
 
 async def _in_thread(work: Callable[["Tell"], "CodedTrained"], steps: int) -> "CodedTrained":
-    """Run a training in a thread, with a bar; who gives it up waits for the end of a step."""
+    """Run a training in a thread, with a bar; who gives it up waits for the end of a step,
+    or of the comparison."""
     from rich import progress as rich
 
     is_over = threading.Event()

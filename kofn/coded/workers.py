@@ -31,11 +31,11 @@ from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import KofnError
 from kofn.wire.matrices import chunks, head_of
 from kofn.wire.tls import Tls
+from training.coded.gathering import GRACE_S
 from training.coded.nodes import EMPTY, Array, Inputs, Part, Rule
 
 CALL_S = 10.0  # of a product and the like; a training step takes far less
 MOVE_S = 120.0  # of a whole block
-GRACE_S = 0.05  # that late answers get at least, once half of all have come
 PARTS = {"weight": pb.VALUE, "velocity": pb.MOMENTUM}
 COPIES = 5  # that are made at most, until one is like what it is of
 _BOTH: tuple[Part, ...] = ("weight", "velocity")

@@ -10,6 +10,8 @@ import numpy as np
 
 from training.coded.nodes import Array, Inputs, Part, Rule, sketch_matrix
 
+STRIP_BYTES = 2**20  # of a block, about, that travel at once
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -94,10 +96,14 @@ class Block:
         # Every update makes new arrays, so that holding the old ones is a copy.
         self._kept = self.weight, self.velocity, self.version
 
-    def restore(self, version: int) -> bool:
-        """Go back to the copy; False where there is none of this version."""
-        if self._kept is None or self._kept[2] != version:
-            return False
-        self.weight, self.velocity, self.version = self._kept
-        self._staged = None
-        return True
+    def restore(self, version: int) -> None:
+        """Go back to the copy; nothing happens where there is none of this version."""
+        if self._kept is not None and self._kept[2] == version:
+            self.weight, self.velocity, self.version = self._kept
+            self._staged = None
+
+
+def strip_rows(block: Array) -> int:
+    """How many rows of a block travel at once."""
+    row_bytes: int = block.shape[1] * block.itemsize
+    return max(1, STRIP_BYTES // row_bytes)

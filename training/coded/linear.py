@@ -193,7 +193,7 @@ def encoded(
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear):
             continue
-        dtype = module.weight.detach().numpy().dtype
+        dtype = module.weight.detach().cpu().numpy().dtype
         scheme = scheme_of(module.out_features, module.in_features, dtype)
         layer = CodedLinear.of(module, name or "weight", scheme, nodes, policy, shared)
         model = _replaced(model, name, layer)

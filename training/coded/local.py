@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.coded.block import Block, Staged
+from training.coded.block import Block, Staged, strip_rows
 from training.coded.nodes import EMPTY, Array, Inputs, Part, Rule
 
 NOISE = 10.0  # of dense faults, in units of the root mean square of the array
-STRIP_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ class LocalNodes:
         if not blocks:
             return
         one = next(iter(blocks.values()))
-        rows = max(1, STRIP_BYTES // (one.shape[1] * one.itemsize))
+        rows = strip_rows(one)
         for start in range(0, len(one), rows):
             yield {node: block[start : start + rows] for node, block in blocks.items()}
 

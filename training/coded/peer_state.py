@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.coded.block import Block, Staged
+from training.coded.block import Block, Staged, strip_rows
 from training.coded.network import Touch
 from training.coded.nodes import Array, Inputs, Part
 from training.coded.peer_plan import Plan
 from training.coded.peers import Factors, Gone, Standing
 
 COPIES = 2  # the newest, and one for those who are a checkpoint behind
-STRIP_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class NodeState:
         if checkpoint not in self._copies:
             raise Gone
         copy = self._copies[checkpoint][layer].part(part)
-        rows = max(1, STRIP_BYTES // (copy.shape[1] * copy.itemsize))
+        rows = strip_rows(copy)
         return [copy[start : start + rows] for start in range(0, len(copy), rows)]
 
     def _apply(self, step: int, done: Done) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from codes.polydot import Frame, Inaccurate, Layer, NotRecoverable, TooManyErrors
+from codes.polydot import Decoded, Frame, Inaccurate, Layer, NotRecoverable, TooManyErrors
 from codes.polydot.product import joined, mixed
 from training.coded.nodes import Array, Inputs
 
@@ -137,8 +137,7 @@ class PolyDotScheme(Scheme):
 
     def forward(self, results: Mapping[int, Array], steps: int) -> Answer:
         """See `Scheme`."""
-        frame = self.layer.forward_frame
-        found = frame.decode(results, noise(frame, results, steps, self.dtype))
+        found = self._decoded(self.layer.forward_frame, results, steps)
         whole = self.layer.joined_out(found.values, self.rows)
         return Answer(whole, frozenset(found.liars), found.estimate)
 
@@ -149,8 +148,7 @@ class PolyDotScheme(Scheme):
 
     def backward(self, results: Mapping[int, Array], steps: int) -> Answer:
         """See `Scheme`."""
-        frame = self.layer.backward_frame
-        found = frame.decode(results, noise(frame, results, steps, self.dtype))
+        found = self._decoded(self.layer.backward_frame, results, steps)
         whole = self.layer.joined_in(found.values, self.columns)
         return Answer(whole, frozenset(found.liars), found.estimate)
 
@@ -165,35 +163,32 @@ class PolyDotScheme(Scheme):
         """See `Scheme`."""
         activations = {node: value.activation for node, value in projections.items()}
         signals = {node: value.signal for node, value in projections.items()}
-        x, d = self.layer.x_update_frame, self.layer.d_update_frame
-        return frozenset(
-            (
-                *x.locate(activations, noise(x, activations, 0, self.dtype)),
-                *d.locate(signals, noise(d, signals, 0, self.dtype)),
-            )
-        )
+        wrong_activations = self._located(self.layer.x_update_frame, activations, 0)
+        return wrong_activations | self._located(self.layer.d_update_frame, signals, 0)
 
     def wrong_blocks(self, sketches: Mapping[int, Array], steps: int) -> frozenset[int]:
         """See `Scheme`."""
-        frame = self.layer.state_frame
-        return frozenset(frame.locate(sketches, noise(frame, sketches, steps, self.dtype)))
+        return self._located(self.layer.state_frame, sketches, steps)
 
     def share(self, strips: Mapping[int, Array], node: int, steps: int) -> Array:
         """See `Scheme`."""
         others = {other: strip for other, strip in strips.items() if other != node}
-        frame = self.layer.state_frame
-        found = frame.decode(others, noise(frame, others, steps, self.dtype))
+        found = self._decoded(self.layer.state_frame, others, steps)
         return mixed(self.layer.mixings.weight[node], found.values)
 
     def weight(self, strips: Sequence[Mapping[int, Array]], steps: int) -> Array:
         """See `Scheme`."""
         frame = self.layer.state_frame
-        values = [
-            frame.decode(strip, noise(frame, strip, steps, self.dtype)).values for strip in strips
-        ]
+        values = [self._decoded(frame, strip, steps).values for strip in strips]
         blocks = np.concatenate(values, axis=1)
         grid = self.layer.blocks_m, self.layer.blocks_n
         return joined(blocks, *grid, (self.rows, self.columns))
+
+    def _decoded(self, frame: Frame, results: Mapping[int, Array], steps: int) -> Decoded:
+        return frame.decode(results, noise(frame, results, steps, self.dtype))
+
+    def _located(self, frame: Frame, results: Mapping[int, Array], steps: int) -> frozenset[int]:
+        return frozenset(frame.locate(results, noise(frame, results, steps, self.dtype)))
 
 
 def polydot(

@@ -218,13 +218,13 @@ class CodedWeight:
             held |= self.nodes.stage(self.name, done.step, chosen, done.rule, projections)
             try:
                 wrong = set(self.scheme.wrong_inputs(held))
-            except UNDECODABLE:
-                wrong = set(held)
+            except UNDECODABLE:  # too few hold it, or too many hold it wrong
+                wrong = set(inputs)
             if not wrong:
                 return set(held)
-            self.report.resent += len(wrong)
+            self.report.resent += len(wrong & held.keys())
             waiting = wrong
-        if len(wrong) == len(held):
+        if wrong >= held.keys():
             raise StateLost(f"{self.name} at step {self.version}: no update reached the nodes.")
         return set(held) - wrong  # the others have missed this update, and will catch up
 

@@ -1,13 +1,14 @@
 """One coded weight under everything that may go wrong with the nodes that hold it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 from training.coded import CodedWeight, LocalNodes, Policy, Rates, Rule, StateLost
 from training.coded.local import NO_FAULTS
-from training.coded.nodes import Array
+from training.coded.nodes import Array, Inputs
 from training.coded.scheme import polydot
 
 ROWS, COLUMNS, BATCH, NODES = 18, 11, 16, 12
@@ -84,10 +85,35 @@ def test_products_that_are_all_wrong_are_refused() -> None:
     assert weight.report.retries > 0
 
 
+def test_an_update_that_reaches_nobody_is_a_loss() -> None:
+    weight, nodes = coded()
+    nodes.silent = set(range(NODES))
+    with pytest.raises(StateLost, match="no update reached"):
+        weight.update(drawn((COLUMNS, BATCH), 0), drawn((ROWS, BATCH), 1), RULE)
+    assert weight.version == 0
+
+
+def test_an_update_is_handed_out_again_to_those_whom_it_did_not_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight, nodes = coded()
+    stage, asked = nodes.stage, []
+
+    def late(name: str, step: int, inputs: dict[int, Inputs], *more: Any) -> Mapping[int, Inputs]:
+        asked.append(set(inputs))
+        nodes.silent = set(range(3, NODES)) if len(asked) == 1 else set()
+        return stage(name, step, inputs, *more)
+
+    monkeypatch.setattr(nodes, "stage", late)
+    weight.update(drawn((COLUMNS, BATCH), 0), drawn((ROWS, BATCH), 1), RULE)
+    assert asked == [set(range(NODES))] * 2
+    assert set(nodes.versions("w").values()) == {1}
+
+
 def test_a_wrong_block_is_repaired_without_the_whole_weight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.coded.local.STRIP_BYTES", 2 * COLUMNS * 8)
+    monkeypatch.setattr("training.coded.block.STRIP_BYTES", 2 * COLUMNS * 8)
     weight, nodes = coded()
     widest = 0
 
