@@ -6,9 +6,9 @@ and promises; what a code's formulas should be is for its own closed-form test.
 
 import ast
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import comb
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from codes.linear import LeastSquares
 from codes.verify import MOST_SETS, subsets, verify
 
 Check = Callable[[Code], None]
+T = TypeVar("T")
 
 
 def check_code(code: Code, checks: Sequence[Check] | None = None) -> None:
@@ -43,9 +44,14 @@ def check_code(code: Code, checks: Sequence[Check] | None = None) -> None:
         AssertionError: the first check that fails, with the code and what it did.
         RuntimeError: under `python -O`, which would skip every check.
     """
+    run_checks(code, CHECKS if checks is None else checks)
+
+
+def run_checks(code: T, checks: Iterable[Callable[[T], None]]) -> None:
+    """One check after the other, of a code of any kind; raises as `check_code`."""
     if not __debug__:
         raise RuntimeError("The contract is made of assertions: run it without -O.")
-    for check in CHECKS if checks is None else checks:
+    for check in checks:
         try:
             check(code)
         except AssertionError:

@@ -83,21 +83,33 @@ class Verification:
 def verify(code: Code, *, most_sets: int = MOST_SETS, seed: int = 0) -> Verification:
     """Try the sets of responders: all of a size, or a seeded sample of `most_sets` of them."""
     trial = _drawn(code, seed) if isinstance(code, Calibrated) else _made(code, seed)
+    return walked(
+        lambda slots: _fate(code, trial, slots), (repr(code), code.exact_case.says), code.n,
+        code.recovery_threshold, most_sets, seed,
+    )  # fmt: skip
+
+
+def walked(
+    fate_of: Callable[[tuple[int, ...]], Fate],
+    names: tuple[str, str],
+    n: int,
+    threshold: int,
+    most_sets: int,
+    seed: int,
+) -> Verification:
+    """What becomes of sets of n responders; `names` are a code's repr and what it is held to."""
     fates, unkept, wrong = [], [], []
-    for size in range(1, code.n + 1):
+    for size in range(1, n + 1):
         count: Counter[str] = Counter()
-        for slots in subsets(code.n, size, most_sets, seed):
-            fate = _fate(code, trial, slots)
+        for slots in subsets(n, size, most_sets, seed):
+            fate = fate_of(slots)
             count[fate] += 1
             if fate == "wrong":
                 wrong.append(slots)
-            elif fate == "refused" and size >= code.recovery_threshold:
+            elif fate == "refused" and size >= threshold:
                 unkept.append(slots)
         fates.append(dict(count))
-    return Verification(
-        repr(code), code.exact_case.says, code.recovery_threshold, tuple(fates),
-        tuple(unkept[:10]), tuple(wrong[:10]),
-    )  # fmt: skip
+    return Verification(*names, threshold, tuple(fates), tuple(unkept[:10]), tuple(wrong[:10]))
 
 
 def subsets(n: int, size: int, most: int = MOST_SETS, seed: int = 0) -> Iterator[tuple[int, ...]]:

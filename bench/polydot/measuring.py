@@ -3,13 +3,13 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from bench.polydot.trials import INDEPENDENT, RELATED, Made, dense, lie_of, made
+from bench.polydot.trials import INDEPENDENT, RELATED, dense, lie_of, made, spoilt
 from codes.polydot import (
     Inaccurate,
     Layer,
@@ -21,6 +21,7 @@ from codes.polydot import (
 )
 from codes.polydot.families import FAMILIES, scattered
 from codes.polydot.product import all_mixed
+from codes.polydot.verify import Trial
 from codes.verify import subsets
 
 ANY_ERROR = 0.5  # an estimate that is accepted where the error itself is what is measured
@@ -157,8 +158,7 @@ def agreeing(grid: Grid, nodes: int, family: str, seed: int) -> Outcome:
     fates = []
     for count in range(1, nodes + 1):
         right, other = made(code, seed=seed), made(code, seed=seed + 1)
-        fakes = dict(list(other.results.items())[:count])
-        trial = Made(code, {**right.results, **fakes}, right.noise, right.truth)
+        trial = right.told(dict(list(other.results.items())[:count]))
         try:
             decoded = trial.decode()
             fates.append("corrected" if trial.error(decoded) < 1e-9 else "believed")
@@ -210,19 +210,17 @@ def cost(grid: Grid, nodes: int, family: str, size: int, turns: int, seed: int) 
     code = Product(*grid, nodes, family)
     rng = np.random.default_rng(seed)
     a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
-    blocks_a, blocks_b = code.split_a(a), code.split_b(b)
-    one_a, one_b = code.share_a(blocks_a, 0), code.share_b(blocks_b, 0)
     times: dict[str, list[float]] = {"encode": [], "product": [], "decode": []}
     for _ in range(turns):
         began = time.perf_counter()
-        shares = zip(code.encode_a(a), code.encode_b(b), strict=True)
+        shares = list(zip(code.encode_a(a), code.encode_b(b), strict=True))
         noise = worst([product_noise(*pair) for pair in shares])
         times["encode"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        one = one_a @ one_b
+        one = shares[0][0] @ shares[0][1]
         times["product"].append(time.perf_counter() - began)
-    results = {node: one if node == 0 else _answer(code, blocks_a, blocks_b, node)
-               for node in range(nodes)}  # fmt: skip
+    others = {node: a_share @ b_share for node, (a_share, b_share) in enumerate(shares) if node}
+    results = {0: one, **others}
     for _ in range(turns):
         began = time.perf_counter()
         code.decode(results, noise, (size, size))
@@ -292,10 +290,6 @@ SECTIONS: dict[str, Callable[..., Outcome]] = {
 }
 
 
-def _answer(code: Product, blocks_a: Any, blocks_b: Any, node: int) -> Any:
-    return code.share_a(blocks_a, node) @ code.share_b(blocks_b, node)
-
-
 def _grids(most: int) -> Iterator[Grid]:
     sizes = range(1, most + 1)
     yield from product(sizes, sizes, sizes)
@@ -315,7 +309,7 @@ def _pairs(nodes: int, count: int, seed: int) -> Iterator[tuple[int, ...]]:
 def _spoilt(
     code: Product, counts: Any, trials: int, dtype: type, seed: int,
     size: tuple[int, int, int] | None = None,
-) -> Iterator[tuple[tuple[int, ...], Made]]:  # fmt: skip
+) -> Iterator[tuple[tuple[int, ...], Trial]]:  # fmt: skip
     """Products with so many liars, each number `trials` times; blocks large enough for as many."""
     m, p, n = code.grid
     usual = (8 * m, 3 * p, 8 * n) if size is None else size
@@ -323,10 +317,10 @@ def _spoilt(
         for turn in range(trials):
             rng = np.random.default_rng((seed, count, turn))
             liars = tuple(sorted(rng.choice(code.nodes, count, replace=False).tolist()))
-            yield liars, made(code, dtype, usual, seed + turn).spoilt(liars, dense(rng))
+            yield liars, spoilt(made(code, dtype, usual, seed + turn), liars, dense(rng))
 
 
-def _random(kind: str, rng: np.random.Generator) -> tuple[Made, int]:
+def _random(kind: str, rng: np.random.Generator) -> tuple[Trial, int]:
     """A product with random lies of a kind, and how many whoever asks is ready for."""
     while True:
         family = str(rng.choice(["auto", *FAMILIES]))
@@ -348,7 +342,7 @@ def _random(kind: str, rng: np.random.Generator) -> tuple[Made, int]:
     lowest, highest = SIZES[dtype]
     lie = lie_of(kind, rng, 10.0 ** rng.uniform(lowest, highest), trial)
     with np.errstate(all="ignore"):
-        trial = trial.spoilt(liars, lie)
+        trial = spoilt(trial, liars, lie)
     kept = {node: result for node, result in trial.results.items() if node not in gone}
     ready = int(rng.integers(1, max(1, limits.probable) + 1))
-    return Made(code, kept, trial.noise, trial.truth), ready
+    return replace(trial, results=kept), ready

@@ -1,72 +1,28 @@
 """Coded products that are made here, and the ways in which nodes get them wrong."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
-from codes.polydot import Decoded, Noise, Product, product_noise, worst
+from codes.polydot import Product
 from codes.polydot.product import Array
+from codes.polydot.verify import Trial, tried
 
 Rng = np.random.Generator
 Lie = Callable[[Array], Array]
 SIZE = (13, 11, 12)
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A product that every node has computed.
-
-    Attributes:
-        code: its code.
-        results: of all nodes.
-        noise: of them.
-        truth: C in float64.
-    """
-
-    code: Product
-    results: dict[int, Array]
-    noise: Noise
-    truth: Array
-
-    def decode(
-        self,
-        nodes: Iterable[int] | None = None,
-        *,
-        max_error: float | None = None,
-        most_liars: int | None = None,
-    ) -> Decoded:
-        """From some of the nodes, all by default."""
-        kept = self.results if nodes is None else nodes
-        results = {node: self.results[node] for node in kept}
-        return self.code.decode(
-            results, self.noise, self.truth.shape, max_error=max_error, most_liars=most_liars
-        )
-
-    def error(self, decoded: Decoded) -> float:
-        """Relative, in the Frobenius norm: to C, or to what it would be if nothing was cancelled,
-        whichever is larger."""
-        usual = self.noise.size * np.sqrt(self.code.blocks_p * self.truth.size)
-        apart = np.linalg.norm(decoded.values.astype(np.float64) - self.truth)
-        return float(apart / max(np.linalg.norm(self.truth), usual))
-
-    def spoilt(self, nodes: Iterable[int], lie: Lie) -> "Made":
-        """The same with the results of some nodes turned into lies."""
-        wrong = {int(node): lie(self.results[int(node)]) for node in nodes}
-        return Made(self.code, {**self.results, **wrong}, self.noise, self.truth)
-
-
 def made(
     code: Product, dtype: type = np.float64, size: tuple[int, int, int] = SIZE, seed: int = 0
-) -> Made:
-    """A B for normal A [size[0], size[1]] and B [size[1], size[2]]."""
-    rng = np.random.default_rng(seed)
-    a: Array = rng.standard_normal(size[:2]).astype(dtype)
-    b: Array = rng.standard_normal(size[1:]).astype(dtype)
-    shares = list(zip(code.encode_a(a), code.encode_b(b), strict=True))
-    results = {node: one @ other for node, (one, other) in enumerate(shares)}
-    noise = worst([product_noise(one, other) for one, other in shares])
-    return Made(code, results, noise, a.astype(np.float64) @ b.astype(np.float64))
+) -> Trial:
+    """A product of operands of these sizes."""
+    return tried(code, dtype, size, seed)
+
+
+def spoilt(trial: Trial, nodes: Iterable[int], lie: Lie) -> Trial:
+    """The same with the results of some nodes turned into lies."""
+    return trial.told({int(node): lie(trial.results[int(node)]) for node in nodes})
 
 
 def dense(rng: Rng, size: float = 1.0) -> Lie:
@@ -131,7 +87,7 @@ OTHERS_BLOCK = "another's block"
 KINDS = (*INDEPENDENT, *RELATED, OTHERS_BLOCK)
 
 
-def lie_of(kind: str, rng: Rng, size: float, trial: Made) -> Lie:
+def lie_of(kind: str, rng: Rng, size: float, trial: Trial) -> Lie:
     """A lie of a kind, and of a size relative to entries where it has one."""
     if kind == OTHERS_BLOCK:
         return others_block(rng, size, trial.results)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from codes.base import MOST_SLOTS, NotRecoverable
+from codes.contract import run_checks
 from codes.locating import TooManyErrors
 from codes.polydot.frame import Inaccurate
 from codes.polydot.product import MOST_BLOCKS, Array, Product
-from codes.polydot.verify import tried, verify
+from codes.polydot.verify import Trial, tried, verify
 from codes.verify import MOST_SETS, subsets
 
 Check = Callable[[Product], None]
@@ -30,10 +31,7 @@ def check_product(code: Product, checks: Sequence[Check] | None = None) -> None:
         AssertionError: the first check that fails, with the code and what it did.
         RuntimeError: under `python -O`, which would skip every check.
     """
-    if not __debug__:
-        raise RuntimeError("The contract is made of assertions: run it without -O.")
-    for check in CHECKS if checks is None else checks:
-        check(code)
+    run_checks(code, CHECKS if checks is None else checks)
 
 
 def check_configuration(code: Product) -> None:
@@ -100,8 +98,8 @@ def check_determinism(code: Product) -> None:
     """The order of results changes no bit, nothing is written into, twice gives the same."""
     trial = tried(code, np.float32)
     before = {node: result.copy() for node, result in trial.results.items()}
-    first = trial.decode(trial.results).values
-    second = trial.decode(dict(reversed(trial.results.items()))).values
+    first = trial.decode().values
+    second = trial.decode(reversed(trial.results)).values
     assert first.tobytes() == second.tobytes(), f"{code!r} gives other bytes the second time."
     assert first.dtype == np.float32, f"{code!r} left float32 for {first.dtype}."
     first.fill(7.0)
@@ -119,10 +117,11 @@ def check_liars(code: Product) -> None:
         every = list(subsets(code.nodes, count, SETS))
         for liars in every:
             rng = np.random.default_rng(count)
-            lies = {node: _noisy(right.results[node], rng) for node in liars}
-            _judged(code, right, lies, must=count <= limits.probable)
+            lies = right.told({node: _noisy(right.results[node], rng) for node in liars})
+            _judged(lies, liars, must=count <= limits.probable)
             if count <= limits.adversarial:
-                _judged(code, right, {node: other.results[node] for node in liars}, must=True)
+                lies = right.told({node: other.results[node] for node in liars})
+                _judged(lies, liars, must=True)
 
 
 def check_not_finite(code: Product) -> None:
@@ -132,7 +131,7 @@ def check_not_finite(code: Product) -> None:
         spoilt = trial.results[0].copy()
         spoilt.flat[0] = bad
         try:
-            decoded = trial.decode({**trial.results, 0: spoilt})
+            decoded = trial.told({0: spoilt}).decode()
         except REFUSALS:
             assert code.nodes == code.node_threshold, f"{code!r}: {bad} in node 0 is refused."
             continue
@@ -162,11 +161,10 @@ def _noisy(result: Array, rng: np.random.Generator) -> Array:
     return np.asarray(result + error)
 
 
-def _judged(code: Product, trial: Any, lies: dict[int, Array], *, must: bool) -> None:
-    liars = tuple(sorted(lies))
-    decoded = None
+def _judged(trial: Trial, liars: tuple[int, ...], *, must: bool) -> None:
+    code, decoded = trial.code, None
     with suppress(*REFUSALS):
-        decoded = trial.decode({**trial.results, **lies})
+        decoded = trial.decode()
     if decoded is None:
         assert not must, f"{code!r}: liars {liars} are within the limit, and refused."
         return

@@ -222,27 +222,6 @@ class Frame:
         self._enough(rows.nodes, 0 if most_liars is None else most_liars)
         return self._located(rows, noise, most_liars, seed)[0]
 
-    def rebuilding(self, node: int, helpers: Iterable[int]) -> Matrix:
-        """By which numbers a node's rows are sums of others', [rows a node, helpers times that]:
-        columns by ascending helper, of a complex one its real part, then its imaginary one.
-
-        Raises:
-            NotRecoverable: too few helpers.
-        """
-        given = self._checked(helpers)
-        self._enough(given, 0)
-        return self._rows_of((node,)) @ self._solved(given)
-
-    def rebuild(self, node: int, results: Results) -> NDArray[Any]:
-        """A node's result, from the results of others, none of which may be wrong.
-
-        Raises:
-            NotRecoverable: too few results.
-        """
-        rows = Rows.of(results, self.rows_per_node)
-        made, _ = rows.times(self.rebuilding(node, rows.nodes))
-        return np.asarray(made[0] if self.rows_per_node == 1 else made[0] + 1j * made[1])
-
     def _located(
         self, rows: Rows, noise: float, most: int | None, seed: int
     ) -> tuple[tuple[int, ...], float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from codes.base import Matrix, check_choice, check_size
 from codes.polydot.families import Mixes, Powers, half_circle, picked, segment, unit, waves
 from codes.polydot.frame import Frame
-from codes.polydot.product import MOST_BLOCKS, mixed, split
+from codes.polydot.product import check_blocks, mixed, split
 
 Array = NDArray[Any]
 
@@ -64,12 +64,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         for argument in ("blocks_m", "blocks_n"):
-            value = getattr(self, argument)
-            if type(value) is not int or not 1 <= value <= MOST_BLOCKS:
-                raise ValueError(
-                    f"Argument '{argument}' must be a whole number in 1..{MOST_BLOCKS}, "
-                    f"not {value!r}."
-                )
+            check_blocks(argument, getattr(self, argument))
         check_choice("family", self.family, ("auto", *self.FAMILIES))
         if self.kind == "circle" and self.blocks_n > 1:
             raise ValueError(
@@ -169,23 +164,13 @@ class Layer:
         return _plain(self.mixings.weight)
 
     @cached_property
-    def x_frame(self) -> Frame:
-        """Of x~, for the verification exchange."""
-        return _plain(self.mixings.x)
-
-    @cached_property
-    def d_frame(self) -> Frame:
-        """Of d~."""
-        return _plain(self.mixings.d)
-
-    @cached_property
     def x_update_frame(self) -> Frame:
-        """Of x^."""
+        """Of x^, for the verification exchange."""
         return _plain(self.mixings.x_update)
 
     @cached_property
     def d_update_frame(self) -> Frame:
-        """Of d^."""
+        """Of d^, the same."""
         return _plain(self.mixings.d_update)
 
     def _checked(self, node: int) -> int:

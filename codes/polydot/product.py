@@ -67,12 +67,7 @@ class Product:
 
     def __post_init__(self) -> None:
         for argument in ("blocks_m", "blocks_p", "blocks_n"):
-            value = getattr(self, argument)
-            if type(value) is not int or not 1 <= value <= MOST_BLOCKS:
-                raise ValueError(
-                    f"Argument '{argument}' must be a whole number in 1..{MOST_BLOCKS}, "
-                    f"not {value!r}."
-                )
+            check_blocks(argument, getattr(self, argument))
         check_choice("family", self.family, ("auto", *FAMILIES))
         check_size("nodes", self.nodes, self.node_threshold, f"what {self._says} needs")
 
@@ -132,20 +127,12 @@ class Product:
         """B [N2, N3] as blocks [p, n, ceil(N2 / p), ceil(N3 / n)], the same."""
         return split(b, "b", self.blocks_p, self.blocks_n)
 
-    def share_a(self, blocks: Array, node: int) -> Array:
-        """What a node holds of A, from its blocks: of their precision, complex for conj."""
-        return mixed(self.mixing.of_a[self._checked(node)], blocks)
-
-    def share_b(self, blocks: Array, node: int) -> Array:
-        """What a node holds of B."""
-        return mixed(self.mixing.of_b[self._checked(node)], blocks)
-
     def encode_a(self, a: Array) -> list[Array]:
-        """All shares of A [N1, N2]."""
+        """Every node's share of A [N1, N2]: of its precision, complex for conj."""
         return all_mixed(self.mixing.of_a, self.split_a(a))
 
     def encode_b(self, b: Array) -> list[Array]:
-        """All shares of B [N2, N3]."""
+        """The same of B [N2, N3]."""
         return all_mixed(self.mixing.of_b, self.split_b(b))
 
     def decode(
@@ -178,14 +165,18 @@ class Product:
         m, p, n = self.grid
         return f"{self.kind} at (m, p, n) = ({m}, {p}, {n})"
 
-    def _checked(self, node: int) -> int:
-        if not 0 <= node < self.nodes:
-            raise ValueError(f"Argument 'node' must be 0 to {self.nodes - 1}, not {node}.")
-        return node
+
+def check_blocks(argument: str, value: int) -> None:
+    """Check a number of blocks; raises ValueError."""
+    if type(value) is not int or not 1 <= value <= MOST_BLOCKS:
+        raise ValueError(
+            f"Argument '{argument}' must be a whole number in 1..{MOST_BLOCKS}, not {value!r}."
+        )
 
 
 def split(matrix: Array, argument: str, rows: int, columns: int) -> Array:
-    """A matrix as blocks [rows, columns, height, width], padded with zeros at the end.
+    """A matrix as blocks [rows, columns, height, width], padded with zeros at the end; where rows
+    only have to be cut, a view.
 
     Raises:
         ValueError: see `Product.split_a`.
@@ -202,6 +193,8 @@ def split(matrix: Array, argument: str, rows: int, columns: int) -> Array:
         where = [int(i) for i in np.argwhere(~np.isfinite(matrix))[0]]
         raise ValueError(f"Argument '{argument}' must be finite, which entry {where} is not.")
     height, width = -(-matrix.shape[0] // rows), -(-matrix.shape[1] // columns)
+    if columns == 1 and len(matrix) == rows * height:
+        return matrix.reshape(rows, 1, height, width)
     blocks = np.zeros((rows, columns, height, width), matrix.dtype)
     for i in range(rows):
         for j in range(columns):

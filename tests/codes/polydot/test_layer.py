@@ -96,7 +96,8 @@ def test_a_spoilt_share_is_found_by_sketches_and_rebuilt_from_others() -> None:
         sketches = {node: share @ omega for node, share in enumerate(trained.shares)}
         assert layer.state_frame.locate(sketches) == (3,)
         helpers = {node: share for node, share in enumerate(trained.shares) if node != 3}
-        np.testing.assert_allclose(layer.state_frame.rebuild(3, helpers), right, atol=1e-13)
+        blocks = layer.state_frame.decode(helpers).values
+        np.testing.assert_allclose(layer.weight_share(blocks, 3), right, atol=1e-13)
 
 
 def test_inputs_are_codewords_too() -> None:
@@ -106,8 +107,6 @@ def test_inputs_are_codewords_too() -> None:
     nodes = range(layer.nodes)
     updates = [layer.update_inputs(x, d, node) for node in nodes]
     for frame, shares in [
-        (layer.x_frame, [layer.forward_input(x, node) for node in nodes]),
-        (layer.d_frame, [layer.backward_input(d, node) for node in nodes]),
         (layer.x_update_frame, [of_x for of_x, _ in updates]),
         (layer.d_update_frame, [of_d for _, of_d in updates]),
     ]:

@@ -153,8 +153,6 @@ def test_operands_and_sizes_are_refused_by_name() -> None:
         Product(2, 0, 2, 4)
     with pytest.raises(ValueError, match="'family'"):
         Product(2, 2, 2, 12, "roots")
-    with pytest.raises(ValueError, match="'node'"):
-        code.share_a(code.split_a(np.ones((2, 2))), 7)
 
 
 def test_results_that_do_not_fit_together_are_refused_by_name() -> None:
