@@ -6,7 +6,8 @@ node; who lies in a product is told to the pool, as of any result.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -17,8 +18,8 @@ from kofn.matrices.remote import mapped_room, report_to_wire, wish_from_wire
 from kofn.matrices.worker import MatrixWorker
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire import matrices_pb2_grpc
-from kofn.wire.errors import InvalidArgument, ResourceExhausted, Unavailable
-from kofn.wire.matrices import Array, Filling, chunks, dtype_of, head_of
+from kofn.wire.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+from kofn.wire.matrices import Array, Filling, chunks, dtype_of, head_of, take_in
 from master.pool import Pool
 
 AT_ONCE = 2  # products: each takes all workers
@@ -57,7 +58,11 @@ class Products(matrices_pb2_grpc.ProductsServicer):  # type: ignore[misc]
     async def _made(
         self, messages: AsyncIterator[pb.MatmulRequest], context: Context, files: ExitStack
     ) -> AsyncIterator[pb.MatmulReply]:
-        told = await _first(messages)
+        left_s = context.time_remaining()
+        within_s = LONGEST_S if left_s is None else left_s
+        began_s = monotonic()
+        async with _in_time(within_s):
+            told = await _first(messages)
         heads = (("A", told.a), ("B", told.b))
         for name, head in heads:
             if dtype_of(name, head).kind != "f":
@@ -66,17 +71,16 @@ class Products(matrices_pb2_grpc.ProductsServicer):  # type: ignore[misc]
             raise InvalidArgument(
                 f"A and B must be of one datatype, not {told.a.datatype} and {told.b.datatype}."
             )
-        left_s = context.time_remaining()
-        wish = wish_from_wire(told, LONGEST_S if left_s is None else left_s)
-        itemsize = dtype_of("A", told.a).itemsize
-        code, workers = await plan(self._workers(), told.a, told.b, itemsize, wish)
-        rooms = [_room(name, head, files) for name, head in heads]
+        wish = wish_from_wire(told, within_s)
+        code, workers = await plan(self._workers(), told.a, told.b, wish)
+        rooms = [await asyncio.to_thread(_room, name, head, files) for name, head in heads]
         yield pb.MatmulReply(
             plan=pb.MatmulPlan(
                 code=repr(code), nodes=code.nodes, node_threshold=code.node_threshold
             )
         )
-        a, b = await _received(messages, rooms)
+        async with _in_time(began_s + within_s - monotonic()):
+            a, b = await _received(messages, rooms)
         progress = Progress()
         making = asyncio.create_task(multiply(workers, a, b, code, wish, progress))
         try:
@@ -110,6 +114,16 @@ class Products(matrices_pb2_grpc.ProductsServicer):  # type: ignore[misc]
         return up
 
 
+@asynccontextmanager
+async def _in_time(within_s: float) -> AsyncIterator[None]:
+    """A caller that stops sending takes the place of others; raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("The operands did not come in time.") from None
+
+
 async def _first(messages: AsyncIterator[pb.MatmulRequest]) -> pb.MatmulWish:
     async for message in messages:
         if message.HasField("wish"):
@@ -130,19 +144,12 @@ def _room(name: str, head: pb.MatrixHead, files: ExitStack) -> Filling:
 async def _received(
     messages: AsyncIterator[pb.MatmulRequest], fillings: Sequence[Filling]
 ) -> list[Array]:
-    """Both operands, one after the other."""
-    left = iter(fillings)
-    current: Filling | None = next(left)
+    """Both operands, one after the other, into files: the disk may make a write wait."""
     async for message in messages:
         if not message.HasField("data"):
             raise InvalidArgument("Only bytes may follow the wish.")
-        data = message.data
-        while data:
-            if current is None:
-                raise InvalidArgument("There must be no bytes after B.")
-            data = current.take(data)
-            if current.is_full:
-                current = next(left, None)
+        if await asyncio.to_thread(take_in, fillings, message.data):
+            raise InvalidArgument("There must be no bytes after B.")
     for filling in fillings:
         filling.check_full()
     return [filling.array for filling in fillings]

@@ -6,7 +6,7 @@ from typing import Any
 
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import InvalidArgument, KofnError
-from kofn.wire.matrices import Array, Filling, dtype_of, size_bytes
+from kofn.wire.matrices import Array, Filling, dtype_of, size_bytes, take_in
 
 Heads = Sequence[tuple[str, pb.MatrixHead]]  # what errors call a matrix, and its head
 
@@ -56,19 +56,12 @@ class Incoming:
     async def matrices(self, heads: Heads) -> list[Array]:
         """The matrices that follow the request, one after the other; raises InvalidArgument."""
         fillings = [Filling(what, head) for what, head in heads]
-        left = iter(fillings)
-        current = next(left, None)
         async for message in self._messages:
             if message.WhichOneof("message") != "data":
                 raise InvalidArgument("Only bytes may follow the request.")
-            data = message.data
-            self._announced_bytes -= len(data)
-            while data:
-                if current is None:
-                    raise InvalidArgument("There must be no bytes after the last operand.")
-                data = current.take(data)
-                if current.is_full:
-                    current = next(left, None)
+            self._announced_bytes -= len(message.data)
+            if take_in(fillings, message.data):
+                raise InvalidArgument("There must be no bytes after the last operand.")
         for filling in fillings:
             filling.check_full()
         return [filling.array for filling in fillings]

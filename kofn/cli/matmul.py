@@ -34,7 +34,8 @@ def matmul(  # noqa: PLR0913 - each flag is an argument to typer
         typer.Option("-n", help="Blocks of B's columns. [all three chosen by the workers]"),
     ] = None,
     family: Annotated[
-        str, typer.Option(help="auto, mono, conj, cheb or rkrp; see `kofn codes show polydot`.")
+        str,
+        typer.Option(help="auto, mono, conj, circle, cheb or rkrp; see `kofn codes show polydot`."),
     ] = "auto",
     workers: Annotated[
         int | None,
@@ -146,7 +147,7 @@ async def _here(files: _Files, wish: "Wish", workers: int, faults: str | None) -
             connected([worker.address for worker in launcher.workers], None) as stubs,
         ):
             progress = Progress()
-            code, able = await plan(stubs, *heads, files.a.itemsize, wish)
+            code, able = await plan(stubs, *heads, wish)
             async with _showing(progress):
                 product, report = await multiply(able, files.a, files.b, code, wish, progress)
             with files.writing() as room:

@@ -34,6 +34,7 @@ from kofn.wire.errors import (
     Unavailable,
     Unimplemented,
 )
+from kofn.wire.matrices import DTYPES
 
 Array = npt.NDArray[Any]
 
@@ -129,7 +130,7 @@ class Report:
 
 
 async def plan(
-    workers: Sequence[MatrixWorker], a: pb.MatrixHead, b: pb.MatrixHead, itemsize: int, wish: Wish
+    workers: Sequence[MatrixWorker], a: pb.MatrixHead, b: pb.MatrixHead, wish: Wish
 ) -> tuple[Product, list[MatrixWorker]]:
     """The code of a product and the workers that can take part, in the order of its nodes.
 
@@ -158,7 +159,7 @@ async def plan(
     if not up:
         raise Unavailable(f"No worker answers: {'; '.join(sorted(reasons))[:500]}.")
     free = [max(0, status.declared_bytes - status.used_bytes) for _, status in up]
-    sizes = Sizes(a.rows, a.columns, b.columns, itemsize)
+    sizes = Sizes(a.rows, a.columns, b.columns, DTYPES[a.datatype].itemsize)
     code = code_for(sizes, wish.grid, wish.family, free)
     return code, [worker for worker, _ in up]
 

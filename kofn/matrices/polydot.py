@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from codes.polydot import Limits
+from codes.polydot import Limits, Product
 from kofn.matrices.engine import Progress, Report, Wish, multiply, plan
 from kofn.matrices.shares import check_kind
 from kofn.matrices.worker import MatrixWorker
@@ -55,7 +55,7 @@ class PolyDot:
     Args:
         m, p, n: blocks; None in all three chooses, leaving a quarter of the workers to spare.
         workers: their addresses "host:port", or a cluster of `kofn.launch` that runs.
-        family: "auto", "mono", "conj", "cheb" or "rkrp"; see `codes.polydot.Product`.
+        family: "auto", or one of `codes.polydot.families.FAMILIES`; see `codes.polydot.Product`.
         spares: answers beyond those that decode that are waited for while they may still come:
             with 1, a wrong one is noticed, and more are waited for; with more it is named sooner.
         max_error: largest estimate of the relative error; default: the square root of eps.
@@ -105,9 +105,7 @@ class PolyDot:
         """`matmul` for asyncio."""
         left, right = _array("A", a), _array("B", b)
         async with connected(self._addresses, self._tls) as workers:
-            code, able = await plan(
-                workers, head_of(left), head_of(right), left.itemsize, self._wish
-            )
+            code, able = await plan(workers, head_of(left), head_of(right), self._wish)
             product, report = await multiply(able, left, right, code, self._wish, progress)
         if isinstance(a, np.ndarray):
             return Multiplied(product, report)
@@ -121,8 +119,6 @@ class PolyDot:
         Raises:
             InvalidArgument: no (m, p, n) was given, or it needs more workers.
         """
-        from codes.polydot import Product
-
         if self._wish.grid is None:
             raise InvalidArgument("m, p and n must be given: without, each product has its own.")
         try:

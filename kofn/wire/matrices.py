@@ -4,7 +4,7 @@ Bytes are row-major and little-endian, a complex number its real part and then i
 What a matrix is for and whether there is room for it is decided elsewhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,13 @@ class Filling:
             raise InvalidArgument(
                 f"{self._what} must have {len(self._bytes)} bytes, not {self._filled}."
             )
+
+
+def take_in(fillings: Sequence[Filling], data: bytes) -> bytes:
+    """Take a chunk into matrices that arrive one after the other; gives what none of them lacks."""
+    for filling in fillings:
+        data = filling.take(data)
+    return data
 
 
 def omega(seed: int, columns: int, sketch_columns: int) -> npt.NDArray[np.float64]:

@@ -13,9 +13,8 @@ from time import monotonic
 
 import numpy as np
 import structlog
-import torch
 
-from codes.polydot import Decoded, noise_of, worst
+from codes.polydot import Decoded, energies, noise_of, worst
 from kofn.matrices.gathering import gathered
 from kofn.matrices.worker import Answer, Held, MatrixWorker
 from kofn.wire.errors import KofnError, NotFound, Unavailable
@@ -88,7 +87,7 @@ class LayeredBatch:
 
     def report(self) -> str:
         """How far it has come, for a client that waits no longer."""
-        return f"{self._layer} of {len(self._network.weights)} coded layers were done"
+        return f"{self._layer} of {len(self._network.products)} coded layers were done"
 
     async def _run(self) -> None:
         try:
@@ -107,21 +106,18 @@ class LayeredBatch:
 
     async def _through(self) -> Array:
         """The model's answers, [rows, *answer]."""
-        network = self._network
-        rows = torch.from_numpy(np.ascontiguousarray(self._parts.stacked()))
+        advance = self._network.advance
         values: Values = {}
-        for step in network.steps:
-            if isinstance(step, Product):
-                operand = network.operand(step, values)
-                network.finish(step, await self._multiplied(step, operand), values)
-                self._layer += 1
-            else:
-                await asyncio.to_thread(network.compute, step, values, rows)
-        return network.answer(values)
+        given: Array = self._parts.stacked()
+        for product in self._network.products:
+            operand = await asyncio.to_thread(advance, self._layer, given, values)
+            given = await self._multiplied(product, operand)
+            self._layer += 1
+        return await asyncio.to_thread(advance, self._layer, given, values)
 
-    async def _multiplied(self, step: Product, operand: Array) -> Array:
+    async def _multiplied(self, product: Product, operand: Array) -> Array:
         """One layer's product, [outputs, columns]."""
-        layer = step.weight.layer
+        layer = product.weight.layer
         ready = await self._shares.enough(min(layer.nodes, layer.blocks_m + self._spares))
         if len(ready) < layer.blocks_m:
             raise Unavailable(
@@ -129,15 +125,15 @@ class LayeredBatch:
                 f"{len(ready)} are ready."
             )
         began = monotonic()
-        calls = {node: self._asked(step, node, ready[node], operand) for node in ready}
+        calls = {node: self._asked(product, node, ready[node], operand) for node in ready}
         self._coding.statistics.tasks_sent += len(calls)
-        of_x = np.einsum("ij,ij->i", operand, operand, dtype=np.float64)
 
         def decode(answers: Mapping[int, Answer]) -> Decoded:
             height = len(answers[min(answers)].array)
             entries = height * operand.shape[1]
+            of_x = energies(operand, 1)
             noise = worst(
-                [noise_of(step.weight.energies[node], of_x, entries, EPS) for node in answers]
+                [noise_of(product.weight.energies[node], of_x, entries, EPS) for node in answers]
             )
             arrays = {node: answer.array for node, answer in answers.items()}
             seed = secrets.randbits(32)
@@ -152,25 +148,25 @@ class LayeredBatch:
             address = ready[node].address
             self._pool.heard(address, lied=lied, needed=layer.blocks_m + self._spares)
         self._estimate += found.decoded.estimate
-        return layer.joined_out(found.decoded.values, len(step.weight.weight))
+        return layer.joined_out(found.decoded.values, len(product.weight.weight))
 
     async def _asked(
-        self, step: Product, node: int, worker: MatrixWorker, operand: Array
+        self, product: Product, node: int, worker: MatrixWorker, operand: Array
     ) -> Answer:
         """One node's answer."""
         began = monotonic()
         left_s = max(LEAST_S, self.plan.latest_deadline - began)
         try:
             answer = await worker.multiply(
-                Held(self._shares.name(step.number, node)),
+                Held(self._shares.name(product.number, node)),
                 operand,
                 left_s,
-                seed=(self._number << 20) + (step.number << 10) + node,
+                seed=(self._number << 20) + (product.number << 10) + node,
             )
         except NotFound:
             self._shares.lost(node)
             raise
-        wanted = (-(-len(step.weight.weight) // step.weight.layer.blocks_m), operand.shape[1])
+        wanted = (-(-len(product.weight.weight) // product.weight.layer.blocks_m), operand.shape[1])
         if answer.array.shape != wanted or answer.array.dtype != np.float32:
             raise Unavailable(f"An answer must be float32 {list(wanted)}.")
         self._coding.statistics.slot_latency.add(monotonic() - began)

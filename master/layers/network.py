@@ -47,38 +47,33 @@ class CodedWeight:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A step that is for the workers: a coded weight times a value."""
+    """What is for the workers: a coded weight times a value."""
 
     node: fx.Node
     number: int  # of the layer
     weight: CodedWeight
 
 
-Step = Product | tuple[fx.Node, ...]  # or nodes that are computed here
-
-
 class Network:
-    """A model's graph in steps.
+    """A model's graph, taken apart at its products.
 
     Args:
         program: the model, on the CPU.
         layer: the code of its linear layers.
+
+    Attributes:
+        products: one a linear layer, in the order in which they are computed.
 
     Raises:
         InvalidArgument: it has no linear layer, or one that is not float32.
     """
 
     def __init__(self, program: Program, layer: Layer) -> None:
-        graph = program.graph
-        self._module = graph
-        self.steps: list[Step] = []
-        self.weights: list[CodedWeight] = []
-        here: list[fx.Node] = []
-        for node in graph.graph.nodes:
+        self._module = program.graph
+        self.products: list[Product] = []
+        self._between: list[list[fx.Node]] = [[]]  # before the first product, ..., after the last
+        for node in self._module.graph.nodes:
             if node.op == "call_function" and node.target is LINEAR:
-                if here:
-                    self.steps.append(tuple(here))
-                    here = []
                 weight = self._constant(node.args[1]).numpy()
                 if weight.dtype != np.float32:
                     raise InvalidArgument(
@@ -86,48 +81,58 @@ class Network:
                         f"not {weight.dtype}."
                     )
                 coded = CodedWeight(layer, weight)
-                self.steps.append(Product(node, len(self.weights), coded))
-                self.weights.append(coded)
+                _ = coded.energies  # takes a while: now, not when the first batch waits for it
+                self.products.append(Product(node, len(self.products), coded))
+                self._between.append([])
             else:
-                here.append(node)
-        if not self.weights:
+                self._between[-1].append(node)
+        if not self.products:
             raise InvalidArgument("the model must have a linear layer for the code polydot.")
-        self.steps.append(tuple(here))
 
-    def compute(self, nodes: tuple[fx.Node, ...], values: Values, rows: Tensor) -> None:
-        """Compute some nodes here. Blocks: call it off the event loop."""
+    def advance(self, number: int, given: Array, values: Values) -> Array:
+        """Compute what comes before a product, or after the last one. Blocks: off the event loop.
+
+        Args:
+            number: of the product; that of the last one and 1: what comes after it.
+            given: the batch's rows for the first, else the product before, [outputs, columns].
+            values: of the nodes so far; filled in.
+
+        Returns:
+            What the coded weight is multiplied by, [inputs, columns]; in the end the model's
+            answer, [rows, *answer].
+        """
         with torch.inference_mode():
-            for node in nodes:
-                match node.op:
-                    case "placeholder":
-                        values[node] = rows
-                    case "get_attr":
-                        values[node] = self._constant(node)
-                    case "output":
-                        values[node] = fx.node.map_arg(node.args[0], values.__getitem__)
-                    case _:
-                        arguments = fx.node.map_arg(node.args, values.__getitem__)
-                        named = fx.node.map_arg(node.kwargs, values.__getitem__)
-                        operation: Any = node.target
-                        values[node] = operation(*arguments, **named)
+            if number:
+                self._finish(self.products[number - 1], given, values)
+            for node in self._between[number]:
+                values[node] = self._computed(node, given, values)
+            if number < len(self.products):
+                asked: Tensor = values[self.products[number].node.args[0]]
+                return np.ascontiguousarray(asked.reshape(-1, asked.shape[-1]).numpy().T)
+            output = values[self._between[-1][-1]]
+            tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
+            return tensor.numpy()
 
-    def operand(self, product: Product, values: Values) -> Array:
-        """What a coded weight is multiplied by, [inputs, columns]."""
-        given: Tensor = values[product.node.args[0]]
-        return np.ascontiguousarray(given.detach().reshape(-1, given.shape[-1]).numpy().T)
+    def _computed(self, node: fx.Node, given: Array, values: Values) -> Any:
+        match node.op:
+            case "placeholder":
+                return torch.from_numpy(np.ascontiguousarray(given))
+            case "get_attr":
+                return self._constant(node)
+            case "output":
+                return fx.node.map_arg(node.args[0], values.__getitem__)
+            case _:
+                arguments = fx.node.map_arg(node.args, values.__getitem__)
+                named = fx.node.map_arg(node.kwargs, values.__getitem__)
+                operation: Any = node.target
+                return operation(*arguments, **named)
 
-    def finish(self, product: Product, made: Array, values: Values) -> None:
+    def _finish(self, product: Product, made: Array, values: Values) -> None:
         """Put a product [outputs, columns] where the model goes on with it, its bias added."""
-        given: Tensor = values[product.node.args[0]]
-        result = torch.from_numpy(made.T.copy()).reshape(*given.shape[:-1], made.shape[0])
+        asked: Tensor = values[product.node.args[0]]
+        result = torch.from_numpy(made.T.copy()).reshape(*asked.shape[:-1], made.shape[0])
         bias = product.node.args[2] if len(product.node.args) > 2 else None
         values[product.node] = result if bias is None else result + values[bias]
-
-    def answer(self, values: Values) -> Array:
-        """What the model gives, [rows, *answer]."""
-        (output,) = [value for node, value in values.items() if node.op == "output"]
-        tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
-        return tensor.numpy()
 
     def _constant(self, node: fx.Node) -> Tensor:
         found: Any = self._module

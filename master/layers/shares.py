@@ -37,7 +37,7 @@ class Shares:
         self.prefix = prefix
         self._network = network
         self._pool = pool
-        self._nodes = network.weights[0].layer.nodes
+        self._nodes = network.products[0].weight.layer.nodes
         self._at: dict[int, str] = {}  # node -> address of the worker that is it
         # Node -> connections of its link when its shares were put: more since, and they are lost.
         self._held: dict[int, int] = {}
@@ -115,9 +115,9 @@ class Shares:
         try:
             status = await worker.status()
             held = {one.name: one.head for one in status.matrices if one.version == 0}
-            for number, weight in enumerate(self._network.weights):
-                share = await asyncio.to_thread(weight.share, node)
-                name = self.name(number, node)
+            for product in self._network.products:
+                share = await asyncio.to_thread(product.weight.share, node)
+                name = self.name(product.number, node)
                 if held.get(name) != head_of(share):
                     await worker.put(Held(name), share, PUT_S)
         except KofnError as error:

@@ -91,6 +91,12 @@ async def test_answers_are_the_models(net: Net, deployment: dict[str, Any], tmp_
             assert set(answers.source) == {kofn.Source.DECODED}
             assert (answers.expected_error < 1e-4).all()
         assert state.pool.trust.lies(liar) >= 3
+        async with _patience():
+            while state.pool.trust.standing(liar) != "quarantined":
+                await client.infer("net", _images(3), timeout_s=PATIENCE_S)
+        shares = state.deployments["net"].shares
+        assert shares is not None
+        assert liar not in [worker.address for worker in shares.ready().values()]
         status = await client.status()
         assert status.deployments[0].code == "LinearLayers(m=3, n=7)"
         held = await _held(running)

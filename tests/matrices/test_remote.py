@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from kofn.wire import channels, matrices_pb2_grpc
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import InvalidArgument, KofnError, ResourceExhausted, from_rpc_error
 from kofn.wire.matrices import head_of
+from master import products
 from models.store import Store
 from support.cluster import Cluster, cluster
 from support.until import until
@@ -103,6 +105,30 @@ async def test_messages_out_of_order(live: Cluster, channel: Any) -> None:
             async for _ in call:
                 pass
         assert isinstance(from_rpc_error(caught.value), InvalidArgument)
+
+
+async def test_a_caller_that_stops_sending_is_not_waited_for_without_end(
+    live: Cluster, channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its wish or after it: others are to have its place."""
+    monkeypatch.setattr(products, "LONGEST_S", 0.3)
+    stub: Any = matrices_pb2_grpc.ProductsStub(channel)
+    head = head_of(np.ones((1, 1)))
+    wish = pb.MatmulRequest(wish=pb.MatmulWish(a=head, b=head))
+    is_over = asyncio.Event()
+
+    async def stopping(*messages: pb.MatmulRequest) -> AsyncIterator[pb.MatmulRequest]:
+        for message in messages:
+            yield message
+        await is_over.wait()
+
+    for messages in ((), (wish,), (wish, pb.MatmulRequest(data=bytes(12)))):
+        call = stub.Matmul(stopping(*messages))  # no deadline
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(grpc.aio.AioRpcError, match="did not come in time"):
+                async for _ in call:
+                    pass
+    is_over.set()
 
 
 async def test_one_more_product_than_may_be_made_is_refused(live: Cluster, channel: Any) -> None:
