@@ -5,7 +5,7 @@ subject to injected corruption (`matrix_faults.py`), as results of tasks are.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
@@ -29,10 +29,7 @@ MOST_US = 2**32 - 1
 _TORCH = {np.dtype(d): torch.from_numpy(np.empty(0, d)).dtype for d in DTYPES.values()}
 _NUMPY = {dtype: np.dtype(numpy) for numpy, dtype in _TORCH.items()}
 
-if TYPE_CHECKING:  # generic in its stubs only
-    _Context = grpc.aio.ServicerContext[Any, Any]
-else:
-    _Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
@@ -52,7 +49,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
         self._faults = MatrixFaults()
 
     async def GetStatus(
-        self, request: pb.GetMatricesStatusRequest, context: "_Context"
+        self, request: pb.GetMatricesStatusRequest, context: Context
     ) -> pb.MatricesStatus:
         """What this worker may hold and holds."""
         held = sorted(self._matrices.blocks().items())
@@ -64,9 +61,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
             matrices=[_held(name, block) for name, block in held],
         )
 
-    async def Put(
-        self, messages: AsyncIterator[pb.PutMessage], context: "_Context"
-    ) -> pb.HeldMatrix:
+    async def Put(self, messages: AsyncIterator[pb.PutMessage], context: Context) -> pb.HeldMatrix:
         """Hold a matrix."""
         async with Incoming(messages) as incoming:
             put = await incoming.first("put")
@@ -84,7 +79,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
                 return (await self._operations.perform(0, work))[0]
 
     async def Get(
-        self, request: pb.GetMatrixRequest, context: "_Context"
+        self, request: pb.GetMatrixRequest, context: Context
     ) -> AsyncIterator[pb.MatrixMessage]:
         """A matrix that is held, as it was when its turn on the device came."""
 
@@ -98,7 +93,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
             async for message in _told(array, queue_s, service_s):
                 yield message
 
-    async def Drop(self, request: pb.DropRequest, context: "_Context") -> pb.DropReply:
+    async def Drop(self, request: pb.DropRequest, context: Context) -> pb.DropReply:
         """Forget matrices."""
 
         def work(operation: Operation, injector: Injector) -> pb.DropReply:
@@ -108,7 +103,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
         return (await self._operations.perform(0, work))[0]
 
     async def Multiply(
-        self, messages: AsyncIterator[pb.MultiplyMessage], context: "_Context"
+        self, messages: AsyncIterator[pb.MultiplyMessage], context: Context
     ) -> AsyncIterator[pb.MatrixMessage]:
         """A product of two matrices, held or sent."""
         async with Incoming(messages) as incoming:
@@ -145,7 +140,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
                     yield message
 
     async def Update(
-        self, messages: AsyncIterator[pb.UpdateMessage], context: "_Context"
+        self, messages: AsyncIterator[pb.UpdateMessage], context: Context
     ) -> pb.HeldMatrix:
         """Stage a step."""
         async with Incoming(messages) as incoming:
@@ -173,7 +168,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
                 return (await self._operations.perform(request.seed, work))[0]
 
     async def Sketch(
-        self, request: pb.SketchRequest, context: "_Context"
+        self, request: pb.SketchRequest, context: Context
     ) -> AsyncIterator[pb.MatrixMessage]:
         """A few random combinations of a matrix's columns, in double precision."""
         if not 1 <= request.columns <= MOST_SKETCH_COLUMNS:

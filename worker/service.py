@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from importlib.metadata import version
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
@@ -27,10 +27,7 @@ from worker.stream import Stream, job, lost, result
 
 AWAKE_METHODS = ("/SetFaults", "/GetFaults")
 
-if TYPE_CHECKING:  # generic in its stubs only
-    _Context = grpc.aio.ServicerContext[Any, Any]
-else:
-    _Context = grpc.aio.ServicerContext
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
@@ -71,7 +68,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         for stream in list(self._streams):
             stream.abort(error)
 
-    async def Work(self, messages: AsyncIterator[worker_pb2.ToWorker], context: "_Context") -> None:
+    async def Work(self, messages: AsyncIterator[worker_pb2.ToWorker], context: Context) -> None:
         """One master's stream."""
         stream = Stream(self._programs, self._dispatcher)
         await context.write(worker_pb2.FromWorker(greeting=self._greeting()))
@@ -83,7 +80,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         finally:
             self._streams.discard(stream)
 
-    async def Run(self, task: worker_pb2.Task, context: "_Context") -> worker_pb2.Result:
+    async def Run(self, task: worker_pb2.Task, context: Context) -> worker_pb2.Result:
         """One task; an error is the call's status."""
         arrived_s = monotonic()
         program = await self._programs.obtain(task.program)
@@ -111,7 +108,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         return result(task.id, outcome, self._dispatcher)
 
     async def PushProgram(
-        self, chunks: AsyncIterator[worker_pb2.ProgramChunk], context: "_Context"
+        self, chunks: AsyncIterator[worker_pb2.ProgramChunk], context: Context
     ) -> worker_pb2.PushProgramReply:
         """A program, checked and loaded before the call returns; without data, one held already."""
         try:
@@ -147,7 +144,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         return name, bytes(archive)
 
     async def SetFaults(
-        self, request: worker_pb2.SetFaultsRequest, context: "_Context"
+        self, request: worker_pb2.SetFaultsRequest, context: Context
     ) -> worker_pb2.Faults:
         """Replace the faults; those before end."""
         try:
@@ -159,7 +156,7 @@ class WorkerService(worker_pb2_grpc.WorkerServicer):  # type: ignore[misc]
         return self._faults()
 
     async def GetFaults(
-        self, request: worker_pb2.GetFaultsRequest, context: "_Context"
+        self, request: worker_pb2.GetFaultsRequest, context: Context
     ) -> worker_pb2.Faults:
         """The faults in force."""
         return self._faults()

@@ -69,7 +69,11 @@ def code_for(
         raise InvalidArgument("There must be at least 1 worker, not 0.")
     if grid is None:
         spare = max(1, nodes // 4) if nodes > 1 else 0
-        known = [code for code in _codes(nodes, family) if code.node_threshold <= nodes - spare]
+        known = [
+            code
+            for code in _codes(nodes, family)
+            if code.node_threshold <= nodes - spare and (family != "auto" or code.kind != "conj")
+        ]
         fitting = [code for code in known if _fits(sizes, code, free_bytes, spare)]
         if not fitting:
             raise _too_large(sizes, min(known, key=sizes.needed_bytes), free_bytes)
@@ -94,22 +98,9 @@ def _fits(sizes: Sizes, code: Product, free_bytes: Sequence[int], spare: int) ->
     return sum(free >= needed for free in free_bytes) >= code.node_threshold + spare
 
 
-def _codes(nodes: int, family: str) -> Iterator[Product]:
-    """Settings whose shares are real, or all of a family that was asked for."""
-    for m in range(1, min(nodes, MOST_BLOCKS) + 1):
-        for n in range(1, min(nodes // m, MOST_BLOCKS) + 1):
-            for p in range(1, min(nodes, MOST_BLOCKS) + 1):
-                if family == "auto" and p > 1 and m * n > 1:
-                    continue
-                try:
-                    yield Product(m, p, n, nodes=nodes, family=family)
-                except ValueError:
-                    break  # more in the middle need more workers still
-
-
 def _nearest(grid: Grid, nodes: int, family: str) -> str:
     """The setting that works and differs least, by ratios; with a worker to spare where it can."""
-    known = list(_grids(nodes, family))
+    known = list(_codes(nodes, family))
     known = [code for code in known if code.node_threshold < nodes] or known
     if not known:
         return ""
@@ -124,21 +115,22 @@ def _nearest(grid: Grid, nodes: int, family: str) -> str:
     )
 
 
-def _grids(nodes: int, family: str) -> Iterator[Product]:
+def _codes(nodes: int, family: str) -> Iterator[Product]:
+    """All settings that work; complex shares are two rows, so that twice as many blocks may do."""
     for m in range(1, min(2 * nodes, MOST_BLOCKS) + 1):
         for n in range(1, min(2 * nodes // m, MOST_BLOCKS) + 1):
             for p in range(1, min(2 * nodes // (m * n), MOST_BLOCKS) + 1):
                 try:
                     yield Product(m, p, n, nodes=nodes, family=family)
                 except ValueError:
-                    break
+                    break  # more in the middle need more workers still
 
 
 def _too_large(sizes: Sizes, code: Product, free_bytes: Sequence[int]) -> ResourceExhausted:
     needed = sizes.needed_bytes(code)
     able = sum(free >= needed for free in free_bytes)
     fitting = [
-        other for other in _grids(len(free_bytes), "auto") if _fits(sizes, other, free_bytes, 0)
+        other for other in _codes(len(free_bytes), "auto") if _fits(sizes, other, free_bytes, 0)
     ]
     hint = " No other (m, p, n) fits either: more workers or memory (--matrices-mb) are needed."
     if fitting:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from codes.polydot import energies
+from codes.polydot.product import all_mixed
 from kofn.matrices.worker import Made
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import InvalidArgument
@@ -21,7 +22,6 @@ from kofn.wire.matrices import CHUNK_BYTES, DATATYPES
 
 Array = npt.NDArray[Any]
 
-PIECE = 2**13  # entries of blocks mixed at once: they and what is made of them stay in the cache
 PANELS_BYTES = 128 * 2**20  # of pieces that some node still has to take
 CHECKED_ENTRIES = 2**22  # looked at for infinities at once
 
@@ -46,7 +46,7 @@ class Shares:
         wide = np.result_type(dtype, np.complex64) if np.iscomplexobj(mixes) else dtype
         self.dtype: np.dtype[Any] = wide
         self._step = max(1, CHUNK_BYTES // (self.width * self.dtype.itemsize))
-        self._panels: OrderedDict[int, Array] = OrderedDict()  # by first row, [nodes, r, width]
+        self._panels: OrderedDict[int, list[Array]] = OrderedDict()  # by first row, one a node
         self._taken: dict[int, int] = {}  # by first row: how many nodes have taken their piece
         self._sent = [0] * nodes
         self._making = threading.Lock()
@@ -85,49 +85,35 @@ class Shares:
         with self._making:
             panel = self._panels.get(start)
             if panel is None and start in self._seen:
-                again: Array = self._mixed(start, slice(node, node + 1))[0]
-                return again
+                return all_mixed(self._mixes[node : node + 1], self._blocks(start))[0]
             if panel is None:
-                panel = self._mixed(start, slice(None))
+                panel = all_mixed(self._mixes, self._blocks(start))
                 self._note(start, panel)
                 self._panels[start] = panel
                 self._taken[start] = 0
-                while len(self._panels) > max(1, PANELS_BYTES // panel.nbytes):
+                while len(self._panels) > max(1, PANELS_BYTES // (len(panel) * panel[0].nbytes)):
                     self._panels.popitem(last=False)
             self._taken[start] += 1
             if self._taken[start] >= len(panel):
                 self._panels.pop(start, None)
-            return np.asarray(panel[node])
+            return panel[node]
 
-    def _mixed(self, start: int, nodes: slice) -> Array:
-        """Rows of some nodes' shares, summed in float64 and rounded once."""
-        blocks = self._blocks(start)
-        mixes = self._mixes[nodes].reshape(-1, blocks.shape[0])
-        made = np.empty((len(mixes), blocks.shape[1]), self.dtype)
-        for at in range(0, blocks.shape[1], PIECE):
-            piece = slice(at, at + PIECE)
-            if np.iscomplexobj(mixes):
-                made.real[:, piece] = mixes.real @ blocks[:, piece]
-                made.imag[:, piece] = mixes.imag @ blocks[:, piece]
-            else:
-                made[:, piece] = mixes @ blocks[:, piece]
-        return made.reshape(len(mixes), -1, self.width)
-
-    def _blocks(self, start: int) -> npt.NDArray[np.float64]:
-        """The same rows of all blocks, [blocks, entries], padded with zeros."""
+    def _blocks(self, start: int) -> Array:
+        """The same rows of all blocks, [r, c, some rows, width], padded with zeros."""
         _, rows, columns = self._mixes.shape
         stop = min(start + self._step, self.height)
-        blocks = np.zeros((rows * columns, stop - start, self.width))
+        dtype = self._matrix.dtype.newbyteorder("<")
+        blocks = np.zeros((rows, columns, stop - start, self.width), dtype)
         for i in range(rows):
             for j in range(columns):
                 top, left = i * self.height, j * self.width
                 part = self._matrix[
                     top + start : min(top + stop, len(self._matrix)), left : left + self.width
                 ]
-                blocks[i * columns + j, : part.shape[0], : part.shape[1]] = part
-        return blocks.reshape(rows * columns, -1)
+                blocks[i, j, : part.shape[0], : part.shape[1]] = part
+        return blocks
 
-    def _note(self, start: int, panel: Array) -> None:
+    def _note(self, start: int, panel: list[Array]) -> None:
         """Add up the energies of a panel, once."""
         self._seen.add(start)
         for node, piece in enumerate(panel):

@@ -15,7 +15,7 @@ import numpy as np
 from kofn.wire import channels, matrices_pb2_grpc
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import Internal, KofnError, from_rpc_error
-from kofn.wire.matrices import Array, Filling, chunks, dtype_of, head_of
+from kofn.wire.matrices import DTYPES, Array, Filling, chunks, dtype_of, head_of
 from kofn.wire.tls import Tls
 
 CALL_S = 5.0  # of calls that carry little
@@ -103,11 +103,8 @@ class MatrixWorker:
         """A matrix that is held, some whole rows at a time, [rows, columns] each."""
         call = self._stub.Get(pb.GetMatrixRequest(matrix=what.ref(), seed=seed), timeout=timeout_s)
         try:
-            first = await call.read()
-            if not isinstance(first, pb.MatrixMessage) or not first.HasField("answer"):
-                raise Internal("The worker's answer has no head.")
-            head = first.answer.head
-            dtype = dtype_of("An answer", head)
+            head = (await _opened(call)).head
+            dtype = DTYPES[head.datatype]
             row_bytes, left, come = head.columns * dtype.itemsize, b"", 0
             while isinstance(message := await call.read(), pb.MatrixMessage):  # else the end
                 left += message.data
@@ -204,14 +201,19 @@ async def _answered(call: Any) -> Any:
         raise from_rpc_error(error) from error
 
 
+async def _opened(call: Any) -> pb.MatrixAnswer:
+    """The head of a matrix that comes back; a sound one."""
+    first = await call.read()
+    if not isinstance(first, pb.MatrixMessage) or not first.HasField("answer"):
+        raise Internal("The worker's answer has no head.")
+    dtype_of("An answer", first.answer.head)
+    return first.answer
+
+
 async def _read(call: Any) -> Answer:
     """A matrix that comes back, head first."""
     try:
-        first = await call.read()
-        if not isinstance(first, pb.MatrixMessage) or not first.HasField("answer"):
-            raise Internal("The worker's answer has no head.")
-        answer = first.answer
-        dtype_of("An answer", answer.head)
+        answer = await _opened(call)
         times = answer.queue_us / 1e6, answer.compute_us / 1e6
         if answer.kept:
             return Answer(np.empty((0, 0)), *times)
