@@ -122,35 +122,25 @@ async def live(plan: Plan, turns: int) -> AsyncIterator[dict[str, Any]]:
                 await client.set_faults(_faults(share, plan.seed))
                 seen: dict[str, list[Seen]] = {name: [] for name in SYSTEMS}
                 tasks = dict.fromkeys(SYSTEMS, 0)
+                for name in SYSTEMS:
+                    await _turn(cluster, name, images, plan, WARM_UP, turns)
                 for turn in range(turns):
                     for name in SYSTEMS:
+                        before = await _sent(client, name)
                         count = plan.requests // turns
-                        warm_up = 0 if turn else WARM_UP
-                        part, sent = await _turn(
-                            cluster, client, name, images, plan, count + warm_up, turn
-                        )
-                        seen[name].append(part)
-                        tasks[name] += sent
+                        seen[name].append(await _turn(cluster, name, images, plan, count, turn))
+                        tasks[name] += await _sent(client, name) - before
                 for name, parts in seen.items():
                     yield _row(name, share, Seen.joined(parts), tasks[name])
 
 
 async def _turn(
-    cluster: Cluster,
-    client: AsyncClient,
-    name: str,
-    images: np.ndarray,
-    plan: Plan,
-    requests: int,
-    turn: int,
-) -> tuple[Seen, int]:
+    cluster: Cluster, name: str, images: np.ndarray, plan: Plan, requests: int, turn: int
+) -> Seen:
     seed = plan.seed + turn
     times = poisson(plan.rate, 2 * requests / plan.rate + 1, seed)[:requests]
     rows = choose(len(images), len(times), K, seed)
-    before = await _sent(client, name)
-    server = Server(cluster.address, name, TIMEOUT_MS / 1e3)
-    seen = await drive(server, images, rows, times)
-    return seen, await _sent(client, name) - before
+    return await drive(Server(cluster.address, name, TIMEOUT_MS / 1e3), images, rows, times)
 
 
 async def _sent(client: AsyncClient, name: str) -> int:
@@ -170,12 +160,11 @@ def _faults(share: float, seed: int) -> Mapping[str, Any]:
 
 
 def _row(name: str, share: float, seen: Seen, tasks: int) -> dict[str, Any]:
-    counted = seen.latency_s[WARM_UP:]
     return {
         "how": "live",
         "system": name,
         "stragglers": share,
-        **{key: 1e3 * float(np.quantile(counted, q)) for key, q in QUANTILES.items()},
+        **{key: 1e3 * float(np.quantile(seen.latency_s, q)) for key, q in QUANTILES.items()},
         "extra_load": tasks / (K * len(seen)) - 1,
         "decoded": float((seen.source == Source.DECODED).mean()),
         "missing": float((seen.source == Source.MISSING).mean()),

@@ -40,7 +40,10 @@ def adaptive(  # noqa: PLR0913 - each flag is an argument to typer
     configure_logs("error")
     shares = tuple(float(share) / 100 for share in at.split(","))
     run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench adaptive --workers {workers} --load {load:g} --at {at}"
+    command = (
+        f"python -m bench adaptive --workers {workers} --load {load:g} --at {at} "
+        f"--simulated {simulated} --live {live} --turns {turns} --seed {seed}"
+    )
     console = Console(stderr=True, highlight=False)
     rows: list[dict[str, Any]] = []
 

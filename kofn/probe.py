@@ -13,9 +13,7 @@ import grpc
 
 CHECK = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
-NAME = (
-    b"\x0a"  # field 1 of HealthCheckRequest; its length follows, and all is empty for all services
-)
+NAME = b"\x0a"  # field 1 of HealthCheckRequest; its length follows. Nothing is all services
 LONGEST = 127  # a length of one byte
 TIMEOUT_S = 3.0
 USAGE_ERROR = 2

@@ -151,7 +151,7 @@ class Choice:
             return all(self._gives(j, slots) for j in pending)
 
         options = [[slot] for slot in again]
-        together = fewest([*others, *again], given & ~late | mask(chosen), is_enough)
+        together = fewest([*others, *again], given, is_enough)
         if together and is_enough(given | mask(together)):
             options.append(together)
         return options

@@ -9,6 +9,7 @@ from urllib.request import urlopen
 
 import psutil
 
+import kofn
 from bench.soak.cluster import Soakable
 from bench.soak.verdict import Sample
 
@@ -44,16 +45,34 @@ class Watch:
         found = {}
         for name, pid in (await self._cluster.process_ids()).items():
             try:
-                top = psutil.Process(pid)
-                # A container begins with an init process, which has the worker as its child.
-                family = [top, *top.children(recursive=True)]
-                rss_mib = sum(process.memory_info().rss for process in family) / 2**20
-                files = _files(family)
+                family = family_of(pid)
+                rss_mib, files = resident_mib(family), _files(family)
             except psutil.NoSuchProcess:
                 continue  # it was killed just now
             of_loop = tasks if name == "master" else None
             found[f"{name}/{pid}"] = Sample(self._clock(), rss_mib, files, of_loop)
         return found
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and its children: a container begins with an init process, the worker's parent."""
+    top = psutil.Process(pid)
+    return [top, *top.children(recursive=True)]
+
+
+def resident_mib(family: Iterable[psutil.Process]) -> float:
+    """Resident memory of some processes."""
+    return float(sum(process.memory_info().rss for process in family)) / 2**20
+
+
+def scrape(metrics_address: str, timeout_s: float) -> str:
+    """The master's metrics; raises Unavailable where it does not tell. It blocks."""
+    try:
+        with urlopen(f"http://{metrics_address}/metrics", timeout=timeout_s) as reply:
+            page: bytes = reply.read()
+    except (URLError, TimeoutError) as error:
+        raise kofn.Unavailable(f"the master's metrics cannot be read: {error}") from error
+    return page.decode()
 
 
 def _files(family: Iterable[psutil.Process]) -> int | None:
@@ -66,8 +85,7 @@ def _files(family: Iterable[psutil.Process]) -> int | None:
 def _tasks(metrics_address: str) -> int | None:
     """Tasks of the master's event loop, as its metrics tell; None when they do not."""
     try:
-        with urlopen(f"http://{metrics_address}/metrics", timeout=SCRAPE_S) as reply:
-            told = TASKS.search(reply.read().decode())
-    except (URLError, TimeoutError):
+        told = TASKS.search(scrape(metrics_address, SCRAPE_S))
+    except kofn.Unavailable:
         return None
     return None if told is None else int(float(told[1]))

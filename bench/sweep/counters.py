@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from kofn.wire.errors import Unavailable
+from bench.soak.watch import family_of, resident_mib, scrape
 
 SCRAPE_S = 10.0
 OF_DEPLOYMENT = {
@@ -50,7 +48,7 @@ class Counters:
 
 async def count(metrics_address: str, deployment: str, master_pid: int) -> Counters:
     """As they are now; raises Unavailable where the master does not tell."""
-    text = await asyncio.to_thread(_scrape, metrics_address)
+    text = await asyncio.to_thread(scrape, metrics_address, SCRAPE_S)
     return Counters(**counted(text, deployment), master_cpu_s=cpu_s(master_pid))
 
 
@@ -75,17 +73,6 @@ def cpu_s(pid: int) -> float:
 def memory_mib(pid: int) -> float | None:
     """Resident memory of a process and of its children; None when it is gone."""
     try:
-        top = psutil.Process(pid)
-        family = [top, *top.children(recursive=True)]
-        return float(sum(process.memory_info().rss for process in family)) / 2**20
+        return resident_mib(family_of(pid))
     except psutil.Error:
         return None
-
-
-def _scrape(address: str) -> str:
-    try:
-        with urlopen(f"http://{address}/metrics", timeout=SCRAPE_S) as reply:
-            page: bytes = reply.read()
-    except (URLError, TimeoutError) as error:
-        raise Unavailable(f"the master's metrics cannot be read: {error}") from error
-    return page.decode()

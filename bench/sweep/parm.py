@@ -22,7 +22,6 @@ PUBLISHED = {
     "source": "kosaian2019",
     "says": "p99.9 - p50, uncoded over ParM, equal resources",
 }
-MOST_LOAD = 1.25
 TITLES = (
     "system", "gap ms", "x smaller", "by turns", "p50 ms", "p99", "p99.9 (95 %)", "queries",
     "load", "overall",

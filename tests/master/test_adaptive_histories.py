@@ -13,7 +13,8 @@ from master.extras import MOST_SAVED, Extras, Purse
 from master.gains import Decodable
 from master.gather import Gather
 from master.policy import Delay, Moments, Policy
-from support.histories import (
+from support.histories import Observer, explore
+from support.toys import (
     BACKUP,
     DEADLINE,
     EXACT_PARITY,
@@ -22,13 +23,11 @@ from support.histories import (
     PARITY,
     REPLICATION,
     UNCODED,
-    Observer,
     Toy,
-    explore,
 )
 
 LATE_S = 1.0  # a late task's moments are those at which the histories look
-SMALL = Toy(2, 4, ((), ()), threshold=3)
+SMALL = Toy(4, ((), ()), threshold=3)
 NAMES = {
     UNCODED: "uncoded",
     REPLICATION: "replication",

@@ -13,68 +13,23 @@ import pytest
 from master.events import Answer, Cancel, Fail, Judge, Judged, Lost, Replied, Send, Tick
 from master.gains import Gains
 from master.gather import Gather
-from master.latency import Latency
-from master.policy import Delay, Moments, Policy
-
-IMPATIENT_AT, DEADLINE = 3.0, 4.0
-
-
-@dataclass(frozen=True)
-class Toy:
-    """Own slots give their answers, any `threshold` slots (0: no number of slots) all of them."""
-
-    n: int
-    own_slots: tuple[tuple[int, ...], ...]
-    threshold: int = 0
-    exact: bool = True
-    spares: int = 0
-    asks_own: bool = False  # at first, where some answers are not wanted
-
-    @property
-    def k(self) -> int:
-        return len(self.own_slots)
-
-    @property
-    def recovery_threshold(self) -> int:
-        return self.threshold or self.n
-
-    @property
-    def independent(self) -> int:
-        return self.k
-
-    def first_slots(self, answers: Sequence[int]) -> Sequence[int]:
-        if not self.asks_own or len(answers) == self.k:
-            return range(self.n - self.spares)
-        return [slot for answer in answers for slot in self.own_slots[answer]]
-
-    def gain(self, slots: Sequence[int]) -> list[float]:
-        decoded = 2.0 if 0 < self.threshold <= len(slots) else inf
-        return [1.0 if set(own) & set(slots) else decoded for own in self.own_slots]
-
-
-def systematic(k: int) -> tuple[tuple[int, ...], ...]:
-    return tuple((j,) for j in range(k))
-
-
-UNCODED = Toy(3, systematic(3))
-REPLICATION = Toy(4, ((0, 2), (1, 3)))
-PARITY = Toy(3, systematic(2), threshold=2, exact=False)
-WIDE_PARITY = Toy(5, systematic(3), threshold=3, exact=False)
-EXACT_PARITY = Toy(4, systematic(2), threshold=2)
-ANY_SUBSET = Toy(4, ((), ()), threshold=1, exact=False)
-LAGRANGE = Toy(5, ((), ()), threshold=3)
-
-SOFT = Policy("soft", Delay(fixed_s=1.0), hedge=Delay(fixed_s=2.0), max_sends=2)
-EARLY_HEDGE = Policy("soft", Delay(fixed_s=2.0), hedge=Delay(fixed_s=1.0), max_sends=3)
-
-
-def moments(policy: Policy) -> Moments:
-    return policy.moments(Latency(), 0.0)
-
-
-def begin(code: Toy, policy: Policy, wanted: frozenset[int] | None = None) -> Gather:
-    chosen = frozenset(range(code.k)) if wanted is None else wanted
-    return Gather(code, policy, chosen, 0.0, moments(policy), IMPATIENT_AT, DEADLINE)
+from support.toys import (
+    ANY_SUBSET,
+    DEADLINE,
+    EARLY_HEDGE,
+    EXACT_PARITY,
+    IMPATIENT_AT,
+    LAGRANGE,
+    PARITY,
+    REPLICATION,
+    SOFT,
+    UNCODED,
+    WIDE_PARITY,
+    Toy,
+    begin,
+    moments,
+    systematic,
+)
 
 
 def test_parity_decodes_the_straggler_at_the_soft_moment_and_cancels_it() -> None:

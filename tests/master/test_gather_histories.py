@@ -12,7 +12,8 @@ from master.events import Answer, Cancel, Command, Event, Judged
 from master.gather import Gather
 from master.policy import Policy
 from master.screening import Screen
-from support.histories import (
+from support.histories import explore, observe
+from support.toys import (
     ANY_SUBSET,
     BACKUP,
     DEADLINE,
@@ -31,8 +32,6 @@ from support.histories import (
     WIDE_PARITY,
     Toy,
     begin,
-    explore,
-    observe,
 )
 
 
@@ -51,12 +50,12 @@ def cases() -> Iterator[object]:
             yield pytest.param(code, POLICIES[name], id=f"{NAMES[code]}-{name}")
     for code, names in (
         (VOTE, ("liar-first", "liar-soft", "liar-once", "liar-all")),
-        (Toy(1, 3, ((),), threshold=1), ("liar-first", "liar-soft", "liar-all")),
+        (Toy(3, ((),), threshold=1), ("liar-first", "liar-soft", "liar-all")),
         (EXACT_PARITY, ("liar-first", "liar-soft", "liar-once", "liar-all")),
         (LAGRANGE, ("liar-once",)),
-        (Toy(1, 5, ((),), threshold=1), ("two-liars",)),
+        (Toy(5, ((),), threshold=1), ("two-liars",)),
         (ANY_SUBSET, ("liar-first", "liar-limited", "liar-once", "liar-all")),
-        (Toy(1, 5, ((),), threshold=1, exact=False), ("two-liars",)),
+        (Toy(5, ((),), threshold=1, exact=False), ("two-liars",)),
         (PARITY, ("liar-first", "liar-soft", "liar-all")),
     ):
         for name in names:

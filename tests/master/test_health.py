@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import kofn
 from kofn.wire import worker_pb2
-from support.live import Live, deployment, live
+from master.__main__ import _serve
+from support.live import Live, deployment, live, unstarted
 from support.serving import queries
 from support.until import until
 
@@ -142,6 +145,35 @@ async def test_a_draining_master_says_so_first(archive: Path) -> None:
         for watch in watches:
             watch.cancel()
         await leaving
+
+
+async def test_whoever_asks_again_after_the_last_answer_hears_why_not(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the process does it: the master that has no more to answer is not gone at once."""
+    stop, ready = asyncio.Event(), tmp_path / "ready.json"
+    monkeypatch.setattr("master.__main__.stop_event", lambda until_eof: stop)
+    monkeypatch.setattr("master.__main__.REFUSING_S", 30.0)  # until the test has asked
+    async with unstarted(archive) as (master, workers):
+        for worker in workers:
+            worker.script = lambda number: "hold"
+        process = asyncio.create_task(_serve(master, ready, until_eof=False))
+        await until(ready.exists)
+        async with kofn.AsyncClient(master.address, retry=kofn.Retry(attempts=1)) as client:
+            asking = asyncio.create_task(client.infer("doubled", queries(2), timeout_s=5))
+            await until(lambda: all(worker.tasks for worker in workers))
+            stop.set()
+            await until(lambda: master.state.draining)
+            for worker in workers:
+                worker.gate.set()
+            assert (await asking).is_whole
+            for _ in range(5):  # what comes at once may be in time in any case
+                with pytest.raises(kofn.Unavailable) as refused:
+                    await client.infer("doubled", queries(2), timeout_s=5)
+                assert refused.value.reason == "draining"
+        process.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await process
 
 
 async def test_reflection_lists_every_service(archive: Path) -> None:

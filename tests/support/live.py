@@ -49,6 +49,19 @@ def deployment(archive: Path, **changes: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def live(archive: Path, *deployments: dict[str, Any]) -> AsyncIterator[Live]:
     """Three workers that lack the program, a master, a client."""
+    async with (
+        unstarted(archive, *deployments) as (master, workers),
+        master,
+        kofn.AsyncClient(master.address) as client,
+    ):
+        yield Live(master, client, workers)
+
+
+@asynccontextmanager
+async def unstarted(
+    archive: Path, *deployments: dict[str, Any]
+) -> AsyncIterator[tuple[MasterServer, list[ScriptedWorker]]]:
+    """The workers, and a master of theirs that is yet to be entered."""
     workers = [ScriptedWorker(f"w{i}", programs=[]) for i in range(3)]
     async with scripted_workers(*workers) as addresses:
         config = MasterConfig.model_validate(
@@ -58,8 +71,4 @@ async def live(archive: Path, *deployments: dict[str, Any]) -> AsyncIterator[Liv
                 "deployments": list(deployments or [deployment(archive)]),
             }
         )
-        async with (
-            MasterServer(config, Store(archive.parent / "store")) as master,
-            kofn.AsyncClient(master.address) as client,
-        ):
-            yield Live(master, client, workers)
+        yield MasterServer(config, Store(archive.parent / "store")), workers
