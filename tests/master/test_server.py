@@ -70,6 +70,15 @@ async def test_bad_parameters_are_refused(
         assert (await now.client.infer("doubled", queries(2))).is_whole
 
 
+async def test_one_client_s_wish_for_adaptive_redundancy_does_without_the_hedge(
+    archive: Path,
+) -> None:
+    """Of any deployment: late slots are sent again by what is learned."""
+    hedged = deployment(archive, policy={"wait": "soft", "hedge": "10ms"})
+    async with live(archive, hedged) as now:
+        assert (await now.client.infer("doubled", queries(2), wait="adaptive")).is_whole
+
+
 async def test_the_deadline_of_the_call_is_kept(archive: Path) -> None:
     """All workers hold: the reply says how many slots came, in time."""
     async with live(archive) as now:

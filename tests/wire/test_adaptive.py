@@ -1,8 +1,10 @@
 """Adaptive redundancy over real streams: what is sent at first, and when a worker is late."""
 
 import numpy as np
+import pytest
 
 from kofn.wire.source import Source
+from master.assignment import FORGIVENESS
 from support.scripted import ScriptedWorker
 from support.serving import queries, serving, truth
 
@@ -34,6 +36,39 @@ async def test_parities_stay_behind_until_a_worker_is_late() -> None:
             assert set(answered.source.ravel()) == {Source.DIRECT}
         assert seen.tasks_sent == 5 + 6 + 1
         assert seen.tasks_resent == 1
+
+
+async def test_a_task_that_is_let_go_is_learned_from() -> None:
+    workers = [ScriptedWorker(f"w{i}") for i in range(3)]
+    workers[0].script = lambda task: "hold"
+    async with serving(
+        *workers, code={"name": "parity", "k": 2, "n": 3}, policy={"wait": "adaptive"}
+    ) as now:
+        await now.infer(queries(2))
+        learned = [replied for _, replied in now.deployment._coding.adaptive._law._seen]
+        assert sorted(learned) == [False, True, True]
+
+
+async def test_a_failure_counts_as_late_and_being_passed_over_makes_up_for_it() -> None:
+    workers = [ScriptedWorker(f"w{i}") for i in range(3)]
+    workers[0].script = lambda task: "fail"
+    async with serving(
+        *workers, code={"name": "parity", "k": 2, "n": 3}, policy={"wait": "adaptive"}
+    ) as now:
+
+        def lateness() -> list[float]:
+            known = now.pool.assignment._workers
+            return [known[worker.address].lateness for worker in workers]
+
+        while lateness()[0] <= 0.5:
+            await now.infer(queries(2))
+        before, failed = lateness()[0], len(workers[0].tasks)
+        adaptive = now.deployment._coding.adaptive
+        for _ in range(1000):
+            adaptive.replied(USUAL_S)
+        await now.infer(queries(2))
+        assert len(workers[0].tasks) == failed
+        assert lateness()[0] == pytest.approx(FORGIVENESS * before)
 
 
 async def test_a_word_is_a_policy() -> None:
