@@ -48,6 +48,9 @@ def parm(
     names = [f"parm-k{each}" for each in k.split(",")]
     if unknown := [name for name in names if name not in PLANS]:
         raise typer.BadParameter(f"2, 3 or 4, not {', '.join(unknown)}", param_hint="--k")
+    command = f"python -m bench parm --k {k}"
+    if seconds is not None:
+        command += f" --seconds {seconds:g}"
     found: list[Record] = []
     for name in names:
         measured, records = carry_out(
@@ -56,7 +59,7 @@ def parm(
             None,
             seconds,
             store,
-            {"table": "parm", "command": "python -m bench parm", "published": PUBLISHED},
+            {"table": "parm", "command": command, "published": PUBLISHED},
         )
         found += records
         if save:

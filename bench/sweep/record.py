@@ -126,8 +126,8 @@ class Record(Text):
         title: for a person.
         dataset: of the queries.
         model: the base model's name in the store.
-        code: the code's repr; "ray-serve" for what is no code.
-        code_name: the code's name alone.
+        code: the code's repr; "Ray Serve" for what is no code.
+        code_name: the code's name alone; "ray-serve" for that.
         k, n, recovery_threshold: R is the policy's where it has one, else the code's.
         policy: for a person.
         faults: what every worker injected, as in a scenario file, {} for nothing; or contention
@@ -136,7 +136,7 @@ class Record(Text):
         service_ms: mean of the injected delay law, where it is the same for all tasks; else None.
         workers: worker processes, those that are dead included.
         lost: of these dead from before the load until after it.
-        offered_qps: queries a second, Poisson, or the mean of a trace.
+        offered_qps: queries a second, Poisson.
         request_rows: queries of a request.
         deadline_ms: of a request.
         backend: where workers run: "local" or "docker".

@@ -9,7 +9,7 @@ from kofn.cli.output import words
 
 
 def certificates(
-    folder: Annotated[Path, typer.Argument(help="Where to; a whole set there stays as it is.")],
+    folder: Annotated[Path, typer.Argument(help="Where to; a whole set in date stays as it is.")],
     master: Annotated[
         list[str] | None,
         typer.Option(help="Further name or address by which clients dial the master."),
