@@ -184,6 +184,22 @@ async def test_steps_that_are_forgotten_meanwhile_are_no_end() -> None:
     assert (last.report.rebuilt, last.report.replayed) == (1, 2)
 
 
+async def test_a_step_is_replayed_as_most_peers_have_it() -> None:
+    class Lying(Forgetful):
+        async def factors(self, peer: int, step: int) -> list[Factors]:
+            found = await super().factors(peer, step)
+            return found if peer else [replace(one, signal=one.signal + 1.0) for one in found]
+
+    agreed = plan(steps=10)
+    last = await late(agreed, Lying(0))
+    await last.run()
+    assert last.report.replayed == 2
+    for block, scheme, whole in zip(
+        last.state.blocks, agreed.schemes, plainly(agreed), strict=True
+    ):
+        assert np.allclose(block.weight, scheme.weight_share(whole, NODES - 1), rtol=0, atol=1e-12)
+
+
 async def test_peers_that_always_have_forgotten_are_a_loss() -> None:
     agreed = plan(steps=10)
     last = await late(agreed, Forgetful(10_000))

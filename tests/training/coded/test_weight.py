@@ -137,6 +137,14 @@ def test_a_wrong_block_is_repaired_without_the_whole_weight(
     assert widest == 2  # rows of a block of five
 
 
+def test_a_node_that_is_wrong_twice_in_a_row_is_looked_at_before_its_time() -> None:
+    weight, nodes = coded()
+    block = nodes.block("w", 2)
+    block.weight = block.weight + 1.0
+    assert trained(weight, nodes, 1) < 1e-13  # forward and backward; a scrub is due at ten
+    assert weight.report.repaired == 1
+
+
 def test_a_node_that_was_away_replays_what_it_missed() -> None:
     def away(weight: CodedWeight, nodes: LocalNodes, step: int) -> None:
         nodes.silent = {5} if 3 <= step < 8 else set()
