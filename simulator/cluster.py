@@ -60,7 +60,7 @@ class Cluster:
         self._wanted: dict[int, frozenset[int]] = {}
         self._batcher = Batcher(setting.code.q, setting.limits)
         self._pump_at = inf  # what the engine knows of
-        self._in_flight: set[Batch] = set()
+        self._in_flight: dict[Batch, None] = {}  # a set whose order is that of its members' start
         self._most_in_flight = inf if setting.max_in_flight is None else setting.max_in_flight
         self._expiring: deque[Request] = deque()  # by deadline, done ones too
         self._uncounted = int(setting.requests * WARM_UP_SHARE)
@@ -168,7 +168,7 @@ class Cluster:
             if plan is None:
                 break
             batch = Batch(plan, self)
-            self._in_flight.add(batch)
+            self._in_flight[batch] = None
             batch.start()
         if len(self._in_flight) < self._most_in_flight:
             next_due = self._batcher.next_due()
@@ -178,7 +178,7 @@ class Cluster:
 
     def landed(self, batch: Batch) -> None:
         """Nothing more will come of this batch."""
-        self._in_flight.discard(batch)
+        self._in_flight.pop(batch, None)
         if self._batcher.queued_rows:
             self._pump(None)
 

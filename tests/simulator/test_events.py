@@ -229,6 +229,24 @@ def test_equal_settings_have_equal_outcomes_and_seeds_matter() -> None:
     assert first.latency.mean != other.latency.mean
 
 
+def test_batches_that_nobody_waits_for_any_more_end_in_order() -> None:
+    """Several of one request at a time; by their addresses in memory they made runs differ."""
+    workers = Workers(6, Bimodal(0.01, 0.3, 0.1), max_rows=1)
+    setting = Setting(
+        codes.make("replication", k=2, n=4),
+        (workers,),
+        Poisson(14.0),
+        300,
+        rows=12,
+        limits=Limits(1, 0.0, 4096),
+        max_in_flight=20,
+        timeout_s=0.2,
+    )
+    seen = [simulate(setting, "events") for _ in range(4)]
+    assert seen[0].missing > 0
+    assert len({(one.events, one.latency.mean, one.served) for one in seen}) == 1
+
+
 def test_a_mixed_fleet_is_as_slow_as_its_kinds() -> None:
     fast, slow = Workers(3, Constant(0.01)), Workers(1, Constant(0.2))
     setting = queueing(UNCODED, fast, 1.0, 3_000)
