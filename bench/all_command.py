@@ -26,16 +26,14 @@ def all_(
     from report.building import build
 
     log = out / "log.jsonl"
-    if again:
-        log.unlink(missing_ok=True)
     wanted = steps(only)
     if show:
-        before = done(log)
+        before = set() if again else done(log)
         for step in wanted:
             state = "done" if (step.name, step.command) in before else "to do"
             print(f"{step.name}: {state}: python -m bench {step.command}")
         return
-    failed = run(wanted, log, lambda line: console.print(line, markup=False, soft_wrap=True))
+    failed = run(wanted, log, lambda line: console.print(line, markup=False, soft_wrap=True), again)
     page = build([records.RESULTS], out / "report", lambda name: None)
     print(page)
     if failed:

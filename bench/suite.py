@@ -70,23 +70,27 @@ def steps(pattern: str = "*") -> list[Step]:
 
 
 def done(log: Path) -> set[tuple[str, str]]:
-    """Names and commands of what ended well."""
+    """Names and commands of what ended well, the last time."""
     if not log.exists():
         return set()
     ended = map(json.loads, log.read_text("utf-8").splitlines())
-    return {(one["name"], one["command"]) for one in ended if one["status"] == 0}
+    last = {(one["name"], one["command"]): one["status"] for one in ended}
+    return {step for step, status in last.items() if status == 0}
 
 
-def run(wanted: Iterable[Step], log: Path, tell: Callable[[str], None]) -> list[Step]:
+def run(
+    wanted: Iterable[Step], log: Path, tell: Callable[[str], None], again: bool = False
+) -> list[Step]:
     """Run what is not done yet, one after the other; gives those that ended badly.
 
     Args:
         wanted: in order.
         log: appended to as each ends.
         tell: what happens, in words.
+        again: run what is done, too.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    before, failed = done(log), []
+    before, failed = set() if again else done(log), []
     for step in wanted:
         if (step.name, step.command) in before:
             tell(f"{step.name}: done before")

@@ -13,6 +13,7 @@ from bench import suite, suite_document
 from bench.__main__ import app
 from bench.suite import Step, done, run, steps, took_s
 
+BENCH = Path(suite.__file__).parent
 runner = CliRunner()
 
 
@@ -31,6 +32,24 @@ def test_steps_have_names_of_their_own_and_places_in_a_document() -> None:
     table = suite_document.commands_table()
     for step in steps():
         assert f"`python -m bench {step.command}`" in table
+
+
+def test_all_is_every_command_that_keeps_records_every_table_and_every_plan() -> None:
+    """But for what needs a further package, and plans that the step `parm` runs together."""
+    group = get_command(app)
+    keeping = {
+        name
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        if any(one.name in ("save", "record") for one in command.params)
+    }
+    tables, plans = ({file.stem for file in (BENCH / folder).iterdir()}
+                     for folder in ("tables", "plans"))  # fmt: skip
+    words = [step.words for step in steps()]
+    assert {name for name, *_ in words} == keeping
+    assert {rest[0] for name, *rest in words if name == "tables"} == tables
+    assert {rest[0] for name, *rest in words if name == "sweep"} == {
+        plan for plan in plans if plan != "ray-serve" and not plan.startswith("parm-")
+    }
 
 
 def test_no_such_step_is_told_with_those_that_there_are() -> None:
@@ -60,6 +79,16 @@ def test_a_broken_off_sequence_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     changed = [_step("good", ok + "; None")]  # another command is another measurement
     run(changed, log, said.append)
     assert ran.read_text() == "xx"
+    run(changed, log, said.append, again=True)
+    assert ran.read_text() == "xxx"
+
+
+def test_what_ended_badly_the_last_time_is_not_done(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    ended = [{"name": name, "command": "c", "status": status}
+             for name, status in (("a", 0), ("b", 0), ("a", 1))]  # fmt: skip
+    log.write_text("".join(json.dumps(one) + "\n" for one in ended))
+    assert done(log) == {("b", "c")}
 
 
 def test_how_long_runs_took_is_summed() -> None:
@@ -71,8 +100,30 @@ def test_how_long_runs_took_is_summed() -> None:
     assert took_s(found) == 65
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.0, "–"), (119.0, "119 s"), (120.0, "2 min"), (7199.0, "120 min"), (7200.0, "2.0 h")],
+)
+def test_how_long_it_took_is_told_in_the_unit_that_suits(
+    seconds: float, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite_document, "took_s", lambda found: seconds)
+    assert f"| {told} |" in suite_document.commands_table()
+
+
 def test_the_list_says_what_would_run(tmp_path: Path) -> None:
     told = runner.invoke(app, ["all", "--list", "--only", "f*", "--out", str(tmp_path)])
     assert told.exit_code == 0
     assert "fuzz: to do: python -m bench fuzz" in told.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_everything_again_forgets_nothing(tmp_path: Path) -> None:
+    """Nor does one step again forget what is done of the others."""
+    (fuzz,) = steps("fuzz")
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps({"name": "fuzz", "command": fuzz.command, "status": 0}) + "\n")
+    flags = ("all", "--list", "--only", "fuzz", "--out", str(tmp_path))
+    assert "fuzz: done" in runner.invoke(app, [*flags]).stdout
+    assert "fuzz: to do" in runner.invoke(app, [*flags, "--again"]).stdout
+    assert "fuzz: done" in runner.invoke(app, [*flags]).stdout
