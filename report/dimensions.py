@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from report.fronts import pareto
-from report.losses import slug
 from report.records import Record, provenance
 from report.sweeps import DIMENSIONS, Point, accuracy, by_plan
-from report.theme import Drawing, Theme, axes_style, log_scale, styles
+from report.theme import Drawing, Theme, axes_style, legend, log_scale, slug, styles
 
 Value = Callable[[Record], float | None]
 
@@ -145,7 +144,7 @@ def _draw_dimension(dimension: str, group: Sequence[Point], figure: Figure, them
         else:
             names = [str(point.value(dimension)) for point in group]
             axes.set_xticks(at, names, rotation=20, ha="right")
-    _legend(figure, handles)
+    legend(figure, handles, 3)
 
 
 def _draw_thresholds(
@@ -174,7 +173,7 @@ def _draw_thresholds(
         _finish(axes, title, is_log)
         axes.set_xlabel("R, answers waited for")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, handles)
+    legend(figure, handles, 3)
 
 
 def _draw_front(point: Point, figure: Figure, theme: Theme) -> None:
@@ -202,7 +201,7 @@ def _draw_front(point: Point, figure: Figure, theme: Theme) -> None:
     axes.set_ylabel("right, % of all queries")
     axes.margins(0.12, 0.15)
     axes_style(axes)
-    _legend(figure, handles)
+    legend(figure, handles, 3)
 
 
 def _finish(axes: Axes, title: str, is_log: bool) -> None:
@@ -210,9 +209,3 @@ def _finish(axes: Axes, title: str, is_log: bool) -> None:
         log_scale(axes, "y")
     axes.set_title(title)
     axes_style(axes)
-
-
-def _legend(figure: Figure, handles: dict[str, Any]) -> None:
-    figure.legend(
-        handles=list(handles.values()), loc="outside lower center", ncols=min(3, len(handles) or 1)
-    )

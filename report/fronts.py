@@ -6,9 +6,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from report.cells import Cell
-from report.losses import slug
 from report.records import provenance
-from report.theme import Drawing, Theme, axes_style, styles
+from report.theme import Drawing, Theme, axes_style, legend, slug, styles
 
 TABLES = ("frontier", "learned-codes", "cuts")  # whose systems differ in more than losses
 FEWEST = 4  # systems of a panel
@@ -89,9 +88,7 @@ def _draw(panels: dict[str, list[Cell]], figure: Figure, theme: Theme) -> None:
         row[0].set_ylabel("right, % of all queries")
     if OTHERS in handles:
         handles[OTHERS] = handles.pop(OTHERS)  # last
-    figure.legend(
-        handles=list(handles.values()), loc="outside lower center", ncols=min(2, len(handles))
-    )
+    legend(figure, handles, 2)
 
 
 def _front(found: Sequence[Cell]) -> list[Cell]:

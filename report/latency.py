@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from report.losses import slug
 from report.records import provenance
 from report.sweeps import Point, survival
-from report.theme import Drawing, Theme, axes_style, log_scale, styles
+from report.theme import Drawing, Theme, axes_style, log_scale, slug, styles
 
 MARKED = {"p50": ("p50_ms", 0.5), "p99": ("p99_ms", 0.99), "p99.9": ("p999_ms", 0.999)}
 

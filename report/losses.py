@@ -1,7 +1,6 @@
 """Figures of accuracy: against lost workers, and against the number of answers waited for."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import mean
 
@@ -10,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from report.cells import Cell
 from report.records import provenance
-from report.theme import Drawing, Theme, axes_style, styles
+from report.theme import Drawing, Theme, axes_style, legend, slug, styles
 
 MOST_COLUMNS = 4
 FEWEST = 3  # numbers of losses that make a curve
@@ -35,7 +34,7 @@ def against_losses(cells: Iterable[Cell]) -> Iterator[Drawing]:
                 "lost, mean over sets of lost slots; a query without an answer counts as a guess. "
                 "Of a code with and without a calibrated decoder the better one is drawn.",
                 "measured here",
-                partial(_draw_losses, panels),
+                partial(_draw, panels, lambda cell: cell.lost, "lost workers"),
                 (3.1 * columns + 0.2, 2.7 * rows + 0.8),
                 provenance(cell.record for cell in shown),
             )
@@ -61,15 +60,10 @@ def against_answers(cells: Iterable[Cell]) -> Iterator[Drawing]:
             "Share of all queries answered right when the master decodes from so many of the n "
             "results, mean over sets of responders. The dotted line is k.",
             "measured here",
-            partial(_draw_answers, curves),
+            partial(_draw, curves, lambda cell: cell.waited, "answers waited for", marks_k=True),
             (3.4 * columns + 0.2, 2.9 * rows + 1.2),
             provenance(cell.record for cell in shown),
         )
-
-
-def slug(text: str) -> str:
-    """For names of files: letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _grid(panels: int) -> tuple[int, int]:
@@ -78,14 +72,14 @@ def _grid(panels: int) -> tuple[int, int]:
 
 
 def _panels(found: Sequence[Cell]) -> dict[str, dict[str, list[Cell]]]:
-    """By panel and system, in the order of losses; few numbers of losses are no curve."""
+    """By panel and system; few numbers of losses are no curve."""
     panels: dict[str, dict[str, list[Cell]]] = {}
     for cell in found:
         panels.setdefault(cell.panel, {}).setdefault(cell.system, []).append(cell)
     kept = {}
     for panel, systems in panels.items():
         lines = {
-            name: sorted(line, key=lambda cell: cell.lost or 0)
+            name: line
             for name, line in systems.items()
             if len({cell.lost for cell in line}) >= FEWEST
         }
@@ -108,58 +102,38 @@ def _height(line: Sequence[Cell]) -> float:
     return mean(cell.overall or 0.0 for cell in line)
 
 
-def _draw_losses(panels: dict[str, dict[str, list[Cell]]], figure: Figure, theme: Theme) -> None:
+def _draw(
+    panels: Mapping[str, Mapping[str, Sequence[Cell]]],
+    over: Callable[[Cell], int | None],
+    title: str,
+    figure: Figure,
+    theme: Theme,
+    *,
+    marks_k: bool = False,
+) -> None:
+    """A panel each, a line a system: accuracy over a number of each cell, which has a title."""
     columns, rows = _grid(len(panels))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=not marks_k)
     looks = styles((name for systems in panels.values() for name in systems), theme)
     handles = {}
-    for axes, (title, systems) in zip(grid.flat, panels.items(), strict=False):
-        for name, line in systems.items():
+    for axes, (panel, systems) in zip(grid.flat, panels.items(), strict=False):
+        for name, cells in systems.items():
+            line = sorted(cells, key=lambda cell: over(cell) or 0)
             (handles[name],) = axes.plot(
-                [cell.lost for cell in line],
+                [over(cell) for cell in line],
                 [100 * (cell.overall or 0.0) for cell in line],
                 label=name,
                 **looks[name],
             )
-        axes.set_title(title)
-        axes.set_xlabel("lost workers")
+        if marks_k:
+            for k in sorted({cell.k for line in systems.values() for cell in line if cell.k}):
+                axes.axvline(k, color=theme.muted, linestyle=":", linewidth=1)
+        axes.set_title(panel)
+        axes.set_xlabel(title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes_style(axes)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     for row in grid:
         row[0].set_ylabel("right, % of all queries")
-    _legend(figure, handles)
-
-
-def _draw_answers(curves: dict[str, dict[str, list[Cell]]], figure: Figure, theme: Theme) -> None:
-    columns, rows = _grid(len(curves))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    looks = styles((name for systems in curves.values() for name in systems), theme)
-    handles = {}
-    for axes, (title, systems) in zip(grid.flat, curves.items(), strict=False):
-        for name, line in systems.items():
-            line = sorted(line, key=lambda cell: cell.waited or 0)
-            (handles[name],) = axes.plot(
-                [cell.waited for cell in line],
-                [100 * (cell.overall or 0.0) for cell in line],
-                label=name,
-                **looks[name],
-            )
-        for k in sorted({cell.k for line in systems.values() for cell in line if cell.k}):
-            axes.axvline(k, color=theme.muted, linestyle=":", linewidth=1)
-        axes.set_title(title)
-        axes.set_xlabel("answers waited for")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes_style(axes)
-    for axes in list(grid.flat)[len(curves) :]:
-        axes.set_visible(False)
-    for row in grid:
-        row[0].set_ylabel("right, % of all queries")
-    _legend(figure, handles)
-
-
-def _legend(figure: Figure, handles: dict[str, object]) -> None:
-    figure.legend(
-        handles=list(handles.values()), loc="outside lower center", ncols=min(4, len(handles))
-    )
+    legend(figure, handles, 4)

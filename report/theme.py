@@ -6,7 +6,7 @@ reader's scheme, in a page and in a file alone. PNG cannot do that, and is drawn
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from html import escape
 from itertools import count
@@ -132,6 +132,20 @@ def axes_style(axes: Axes) -> None:
     axes.grid(visible=True, which="major", alpha=0.9, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
+    """Below all panels, in at most so many columns."""
+    figure.legend(
+        handles=list(handles.values()),
+        loc="outside lower center",
+        ncols=min(columns, len(handles) or 1),
+    )
+
+
+def slug(text: str) -> str:
+    """For names of drawings: letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def log_scale(axes: Axes, which: str) -> None:

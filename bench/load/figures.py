@@ -23,7 +23,8 @@ class Latency(Text):
         count: requests.
         tail_gap_ms: p99.9 - p50.
         p999_interval_ms: 95 %, of order statistics; None above where requests are too few for one.
-        bins: [number, count] of `bench.load.histogram.LogHistogram`; `histogram` makes one.
+        bins: [number, count] of `bench.load.histogram.LogHistogram`; `report.sweeps.survival`
+            makes the curve of them.
     """
 
     count: int
@@ -35,11 +36,6 @@ class Latency(Text):
     tail_gap_ms: float
     p999_interval_ms: tuple[float, float | None]
     bins: tuple[tuple[int, int], ...]
-
-    @property
-    def histogram(self) -> LogHistogram:
-        """The latencies themselves, to within a hundredth: for curves, and for merging."""
-        return LogHistogram(dict(self.bins), self.max_ms / 1e3)
 
     @classmethod
     def of(cls, histogram: LogHistogram) -> "Latency":

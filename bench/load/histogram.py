@@ -1,4 +1,4 @@
-"""Latencies counted in bins of equal ratio: small, mergeable, and exact to a hundredth.
+"""Latencies counted in bins of equal ratio: small, and exact to a hundredth.
 
 Bin i holds values in [LOWEST_S · GROWTH^i, LOWEST_S · GROWTH^(i + 1)), so that a quantile is off by
 less than one per cent whatever its size, from 10 us to hours, in some hundred numbers. Pure.
@@ -19,7 +19,7 @@ COVERAGE = 0.95  # of intervals
 
 @dataclass(frozen=True)
 class LogHistogram:
-    """Counts of latencies; made by `of`, `merged` or `from_bins`.
+    """Counts of latencies; made by `of`.
 
     Attributes:
         bins: counts above 0, by number of the bin.
@@ -50,17 +50,6 @@ class LogHistogram:
         pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
         return cls(dict(pairs), float(values.max()))
 
-    @classmethod
-    def merged(cls, parts: "Iterable[LogHistogram]") -> "LogHistogram":
-        """All latencies of several together."""
-        bins: dict[int, int] = {}
-        longest_s = 0.0
-        for part in parts:
-            longest_s = max(longest_s, part.longest_s)
-            for number, count in part.bins.items():
-                bins[number] = bins.get(number, 0) + count
-        return cls(dict(sorted(bins.items())), longest_s)
-
     @property
     def count(self) -> int:
         """How many latencies."""
@@ -88,15 +77,6 @@ class LogHistogram:
         low, high = binom.ppf(((1 - COVERAGE) / 2, (1 + COVERAGE) / 2), count, share)
         upper = int(high) + 1
         return self._of_rank(int(low)), self._of_rank(upper) if upper <= count else None
-
-    def survival(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """For plots: upper ends of the bins in seconds, and the share of latencies beyond each."""
-        numbers = sorted(self.bins)
-        ends = LOWEST_S * GROWTH ** (np.array(numbers, np.float64) + 1)
-        counts = np.array([self.bins[number] for number in numbers], np.float64)
-        if counts.size:
-            ends[-1] = self.longest_s
-        return ends, 1 - np.cumsum(counts) / max(1.0, counts.sum())
 
     def _of_rank(self, rank: int) -> float:
         """The rank-th smallest latency, from 1 on: its bin's middle, never above the largest."""
