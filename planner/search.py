@@ -130,7 +130,8 @@ def search(
         again.append(_plan(plan.candidate, conditions, wish, AGAIN * requests, SEEDS[1]))
     plain = next(one for one in again if one.candidate is candidates[0])
     fit = [plan for plan in again if plan.meets(wish)]
-    kept = [plan for plan in again if plan in _front(again) or plan is plain]
+    front = _front(again)
+    kept = [plan for plan in again if plan in front or plan is plain]
     return Found(
         plans=tuple(plans),
         front=tuple(sorted(kept, key=lambda plan: plan.tail_s)),

@@ -7,14 +7,12 @@ candidate.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from models.cards import Card
 from models.trained import CodeCard
 from report.cells import MEASURED, Cell
 
 TEST = "test_accuracy"
-RESULTS = Path(__file__).parents[1] / "bench" / "results"  # of a source tree
 
 
 @dataclass(frozen=True)

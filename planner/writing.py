@@ -32,7 +32,8 @@ def deployment_file(plan: Plan, wish: Wish, command: str, workers: int) -> str:
         f"{plan.candidate.worth.source}.",
         f"kofn up --config THIS --workers {workers}",
     )
-    return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(content, sort_keys=False)
+    said = "\n".join(head).splitlines()  # a flag may hold more than one line
+    return "".join(f"# {line}\n" for line in said) + yaml.safe_dump(content, sort_keys=False)
 
 
 def write(path: Path, text: str) -> None:

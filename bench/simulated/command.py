@@ -24,7 +24,7 @@ def simulator(
     save: Save = False,
     as_json: Json = False,
 ) -> None:
-    """The simulator beside closed forms: 400,000 draws, 4,000,000 jobs; exit 1 where one is off."""
+    """The simulator beside closed forms: up to 4,000,000 jobs each; exit 1 where one is off."""
     from bench.simulated.closed_forms import cases
 
     console = Console(stderr=True)

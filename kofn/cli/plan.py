@@ -2,18 +2,17 @@
 
 import shlex
 import sys
-from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kofn.cli.output import Json, StoreFolder, paper, print_json, print_table, words
-from kofn.cli.simulated import arrivals_of, faults_of, fleet_of
+from kofn.cli.output import Json, StoreFolder, paper, print_json, print_table
+from kofn.cli.simulated import arrivals_of, bar, faults_of, fleet_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from planner.search import Found, Plan, Wish
     from report.cells import Cell
@@ -86,7 +85,7 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
     able = candidates(
         model, Store(store), workers, arrivals.rate * rows, wish.slo_s, _cells(records)
     )
-    with _bar() as tell:
+    with bar("candidates") as tell:
         found = search(able, Conditions(fleet, arrivals, rows), wish, -(-queries // rows), tell)
     said = list(advice(found, wish))
     command = shlex.join(["kofn", *sys.argv[1:]])
@@ -104,28 +103,13 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
 
 def _cells(given: list[Path] | None) -> "list[Cell]":
     """Accuracies of records; none where there is no source tree and nothing is given."""
-    from planner.worth import RESULTS
+    from bench.records import RESULTS
     from report.cells import cells
     from report.records import read
 
     if given is None and not RESULTS.is_dir():
         return []
     return cells(read(given or [RESULTS]))
-
-
-@contextmanager
-def _bar() -> "Iterator[Callable[[int, int], None]]":
-    from rich import progress as rich
-
-    columns = (
-        rich.TextColumn("simulating"),
-        rich.BarColumn(),
-        rich.TextColumn("{task.completed:.0f} of {task.total:.0f} candidates"),
-        rich.TimeElapsedColumn(),
-    )
-    with rich.Progress(*columns, console=words, transient=True) as shown:
-        bar = shown.add_task("simulating", total=1)
-        yield lambda done, total: shown.update(bar, completed=done, total=total)
 
 
 def _print(found: "Found", wish: "Wish", said: "Sequence[str]", title: str) -> None:

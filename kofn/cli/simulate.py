@@ -1,18 +1,15 @@
 """`kofn simulate`: what a cluster would do, in virtual time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kofn.cli.output import Json, Settings, parameters, print_json, print_table, words
-from kofn.cli.simulated import ANY, arrivals_of, count_of, faults_of, fleet_of, law_of
+from kofn.cli.policies import Hedge, SoftDeadline, Threshold, policy_of
+from kofn.cli.simulated import ANY, arrivals_of, bar, count_of, faults_of, fleet_of, law_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from master.config import DeploymentConfig
     from simulator import Outcome, Setting
 
@@ -27,15 +24,9 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     wait: Annotated[
         str, typer.Option(help="For own answers: first, soft, all, adaptive.")
     ] = "soft",
-    soft_deadline: Annotated[
-        str, typer.Option(help="How long, where it is soft: 20ms, p95, 3*p50.")
-    ] = "3*p50",
-    hedge: Annotated[
-        str | None, typer.Option(help="Send a slot again after: 20ms, p95, 3*p50.")
-    ] = None,
-    recovery_threshold: Annotated[
-        str | None, typer.Option(help="Responders to wait for before decoding: k or more, or any.")
-    ] = None,
+    soft_deadline: SoftDeadline = "3*p50",
+    hedge: Hedge = None,
+    recovery_threshold: Threshold = None,
     gain_limit: Annotated[
         float | None, typer.Option(help="Decode early only up to this noise gain.")
     ] = None,
@@ -74,7 +65,10 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     overhead: Annotated[
         str, typer.Option(help="Of a task, for the network and coding: as --service.")
     ] = "0ms",
-    rate: Annotated[float | None, typer.Option(help="Requests a second, Poisson.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests a second, Poisson. [with --workers any 100]"),
+    ] = None,
     load: Annotated[
         float | None,
         typer.Option(help="Instead: share of the workers' time that it takes uncoded. [0.5]"),
@@ -108,16 +102,15 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
         deployment = _first_of(config)
     else:
         sizes = {"k": k} if code == "uncoded" else {"k": k, "n": k + 2 if n is None else n}
-        policy = {
-            "wait": wait,
-            "soft_deadline": soft_deadline,
-            "hedge": hedge,
-            "recovery_threshold": _number_or_any(recovery_threshold),
-            "gain_limit": gain_limit,
-        }
         given = {
             "code": {"name": code, **sizes, **parameters(settings)},
-            "policy": {key: value for key, value in policy.items() if value is not None},
+            "policy": policy_of(
+                recovery_threshold,
+                wait=wait,
+                soft_deadline=soft_deadline,
+                hedge=hedge,
+                gain_limit=gain_limit,
+            ),
             "batching": {
                 "max_groups": max_groups,
                 "max_delay_ms": max_delay_ms,
@@ -165,24 +158,8 @@ def _run(setting: "Setting", method: str) -> "Outcome":
         raise typer.BadParameter(
             f"must be one of {accepted}, not {method!r}.", param_hint="--method"
         )
-    with _bar(setting.requests) as progress:
+    with bar("requests") as progress:
         return simulate(setting, method, progress)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _bar(requests: int) -> "Iterator[Callable[[int, int], None]]":
-    """A progress bar with the time left, and what tells it."""
-    from rich import progress as rich
-
-    columns = (
-        rich.TextColumn("simulating"),
-        rich.BarColumn(),
-        rich.TextColumn("{task.completed:.0f} of {task.total:.0f} requests"),
-        rich.TimeRemainingColumn(),
-    )
-    with rich.Progress(*columns, console=words, transient=True) as shown:
-        bar = shown.add_task("simulating", total=requests)
-        yield lambda done, total: shown.update(bar, completed=done, total=total)
 
 
 def _print(setting: "Setting", outcome: "Outcome") -> None:
@@ -259,7 +236,3 @@ def _checked(given: dict[str, Any], model: "type[DeploymentConfig]") -> "Deploym
     roles = codes.make(what.pop("name"), **what).model_roles
     program = {"program": "none"} if roles == (BASE,) else {"models": list(roles)}
     return check({"name": "simulated", **program, **given}, model, "flags")
-
-
-def _number_or_any(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text

@@ -1,17 +1,39 @@
 """What the flags of `kofn simulate` say of workers, laws and arrivals."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from kofn.cli.output import words
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from simulator import Poisson, Times, Workers
     from worker.faults import Faults
     from worker.laws import Law
 
 ANY = "any"
 LEVELS = 100_000  # of a law's quantiles, for its mean
+USUAL_RATE = 100.0  # requests a second where no worker is ever busy: only groups fill by it
+
+
+@contextmanager
+def bar(counted: str) -> "Iterator[Callable[[int, int], None]]":
+    """A progress bar with the time left, and what tells it: how many are done, and of how many."""
+    from rich import progress as rich
+
+    columns = (
+        rich.TextColumn("simulating"),
+        rich.BarColumn(),
+        rich.TextColumn(f"{{task.completed:.0f}} of {{task.total:.0f}} {counted}"),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=words, transient=True) as shown:
+        task = shown.add_task("simulating", total=1)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 def count_of(text: str, flag: str) -> int | None:
@@ -94,6 +116,7 @@ def arrivals_of(
     fleet: "tuple[Workers, ...]",
     rows: int,
 ) -> "Poisson | Times":
+    from bench.load.arrivals import read_trace
     from kofn.settings import SettingsError
     from simulator import Poisson, Times
 
@@ -103,19 +126,17 @@ def arrivals_of(
         raise typer.BadParameter(f"goes without {given[0]}.", param_hint=given[1])
     if trace is not None:
         try:
-            return Times(tuple(float(line) for line in trace.read_text().split()))
+            return Times(tuple(read_trace(trace).tolist()))
         except OSError as error:
             raise SettingsError(f"{trace}: cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise SettingsError(
-                f"{trace}: must have one time in seconds a line: {error}"
-            ) from error
+        except ValueError as error:  # which names the file and its line
+            raise SettingsError(str(error)) from error
     if rate is not None:
         return Poisson(rate)
     if any(kind.count is None for kind in fleet):
         if load is not None:
             raise typer.BadParameter("needs a number of --workers.", param_hint="--load")
-        return Poisson(100.0)  # nothing queues: it does not matter
+        return Poisson(USUAL_RATE)
     busy = sum((kind.count or 0) / _mean_s(kind) for kind in fleet)
     return Poisson((0.5 if load is None else load) * busy / rows)
 

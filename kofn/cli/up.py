@@ -11,6 +11,7 @@ import typer
 from kofn.cli import launching, securing
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
+from kofn.cli.policies import Hedge, SoftDeadline, Threshold, policy_of
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
 SPLIT = "split-lagrange"
@@ -83,16 +84,9 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
         float | None,
         typer.Option(help="With --wait adaptive: extra tasks for each task. [0.08]"),
     ] = None,
-    soft_deadline: Annotated[
-        str, typer.Option(help="How long, where it is soft: 20ms, p95, 3*p50.")
-    ] = "3*p50",
-    hedge: Annotated[
-        str | None, typer.Option(help="Send a slot again after: 20ms, p95, 3*p50.")
-    ] = None,
-    recovery_threshold: Annotated[
-        str | None,
-        typer.Option(help="Responders to wait for before decoding: k or more, or any."),
-    ] = None,
+    soft_deadline: SoftDeadline = "3*p50",
+    hedge: Hedge = None,
+    recovery_threshold: Threshold = None,
     gain_limit: Annotated[
         float | None,
         typer.Option(
@@ -184,21 +178,21 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
                 trained = checkpoint or _trained_code(model, coding, store)
                 coding |= {} if trained is None else {"checkpoint": trained}
             served = {"name": Path(model).stem, "program": model}
-        policy = {
-            "wait": wait,
-            "soft_deadline": soft_deadline,
-            "hedge": hedge,
-            "recovery_threshold": _number_or_any(recovery_threshold),
-            "gain_limit": gain_limit,
-            "liars": liars,
-            "budget": budget,
-        }
+        policy = policy_of(
+            recovery_threshold,
+            wait=wait,
+            soft_deadline=soft_deadline,
+            hedge=hedge,
+            gain_limit=gain_limit,
+            liars=liars,
+            budget=budget,
+        )
         deployment = {
             **served,
             **({} if name is None else {"name": name}),
             "code": coding,
             "design": design,
-            "policy": {key: value for key, value in policy.items() if value is not None},
+            "policy": policy,
             "timeout_ms": timeout_ms,
         }
         server, workers_tls, deployments = {}, None, [deployment]
@@ -261,10 +255,6 @@ def _is_function(model: str) -> bool:
     from models.functions import TARGETS
 
     return model in TARGETS
-
-
-def _number_or_any(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _code(

@@ -44,6 +44,9 @@ def test_load_is_a_share_of_the_workers_time() -> None:
     seen = told(*flags, "--load", "0.1", "--queries", "3000")
     assert "50 requests/s" in seen["setting"]
     assert seen["utilisation"] == pytest.approx(0.1, rel=0.1)
+    late = '{"law": "constant", "value_ms": 20, "probability": 0.5}'  # a task takes 30 ms, then
+    pairs = told(*flags, "--load", "0.1", "--rows", "2", "--straggler", late, "--queries", "100")
+    assert "16.67 requests/s" in pairs["setting"]
 
 
 def test_a_deployment_file_says_code_policy_and_batching(tmp_path: Path) -> None:
@@ -71,8 +74,11 @@ def test_stragglers_and_failures_of_some_workers() -> None:
 
 def test_recorded_arrivals(tmp_path: Path) -> None:
     trace = tmp_path / "arrivals"
-    trace.write_text("0.1\n0.2\n0.4\n")
+    trace.write_text("# of a Monday\n0.1\n0.2\n\n0.4\n")  # as `python -m bench load` takes it
     assert "recorded" in told("--trace", str(trace), "--queries", "100")["setting"]
+    trace.write_text("0.1\nsoon\n")
+    result = runner.invoke(app, ["simulate", "--trace", str(trace)])
+    assert "arrivals:2: must be a number of seconds" in str(result.exception)
 
 
 REFUSED = {

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench.records import RESULTS
 from kofn.settings import read_yaml
 from master.config import MasterConfig
 from models.cards import Card
 from models.store import Store
 from planner.advice import advice
 from planner.candidates import Candidate, candidates
-from planner.search import Conditions, Found, Wish, search
-from planner.worth import RESULTS, Worth, of_base, of_mixes, of_trained
+from planner.search import Conditions, Found, Plan, Wish, search
+from planner.worth import Worth, of_base, of_mixes, of_trained
 from planner.writing import deployment_file, sources, write
 from report.cells import Cell, cells
 from report.records import read
-from simulator import Poisson, Workers
+from simulator import Outcome, Poisson, Setting, Workers
 from worker.faults_text import parse_faults
 from worker.laws import Constant
 
@@ -148,6 +151,32 @@ def test_wishes_that_nothing_could_meet_are_refused(
         Wish(*wish)
 
 
+def _told(outcome: Outcome, monkeypatch: pytest.MonkeyPatch, able: Sequence[Candidate]) -> Plan:
+    """What a search makes of an outcome: of p90, requests of two queries."""
+
+    def simulated(setting: Setting) -> Outcome:
+        assert setting.rows == 2
+        return outcome
+
+    monkeypatch.setattr("planner.search.simulate", simulated)
+    load = Conditions((Workers(6),), Poisson(60.0), rows=2)
+    return search(able[:1], load, WISH, 300).plain
+
+
+def test_what_is_refused_or_missing_has_not_kept_to_the_slo(
+    able: list[Candidate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = Outcome("events", 6, requests=100, queries=200, direct=200)
+    outcome.latency.add_all(np.arange(1, 101) / 100)
+    assert _told(outcome, monkeypatch, able).tail_s == pytest.approx(0.9, rel=0.01)
+    outcome.refused = 5  # so that p90 of all is p94.7 of those that were let in
+    assert _told(outcome, monkeypatch, able).tail_s == pytest.approx(0.947, rel=0.01)
+    outcome.refused = 10
+    assert _told(outcome, monkeypatch, able).tail_s == inf
+    outcome.refused, outcome.direct, outcome.missing = 0, 180, 20
+    assert _told(outcome, monkeypatch, able).tail_s == inf
+
+
 def test_without_stragglers_nothing_is_coded(able: list[Candidate]) -> None:
     found = _search(_some(able, "backup", "replication"), WISH)
     assert found.chosen is found.plain
@@ -216,8 +245,9 @@ def test_the_file_is_what_a_master_reads(able: list[Candidate], tmp_path: Path) 
     found = _search(_some(able, "split-lagrange"), WISH)
     for number, plan in enumerate(found.plans):
         path = tmp_path / f"{number}.yaml"
-        write(path, deployment_file(plan, WISH, "kofn plan --slo-ms 50", 6))
+        command = "kofn plan --slo-ms 50 --straggler '{law: constant,\nvalue_ms: 9}'"
+        write(path, deployment_file(plan, WISH, command, 6))
         config = read_yaml(path, MasterConfig)
         assert config.deployments == (plan.candidate.deployment,)
-        assert "kofn plan --slo-ms 50" in path.read_text("utf-8")
+        assert "# kofn plan --slo-ms 50" in path.read_text("utf-8")
     assert sources(found.plans).keys() == {plan.candidate.worth.source for plan in found.plans}
