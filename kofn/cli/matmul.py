@@ -31,7 +31,7 @@ def matmul(  # noqa: PLR0913 - each flag is an argument to typer
     p: Annotated[int | None, typer.Option("-p", help="Blocks of what is summed over.")] = None,
     n: Annotated[
         int | None,
-        typer.Option("-n", help="Blocks of B's columns. [all three chosen by the workers]"),
+        typer.Option("-n", help="Blocks of B's columns; default: all three chosen by the workers."),
     ] = None,
     family: Annotated[
         str,

@@ -41,11 +41,11 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
     straggler: Annotated[
         str | None,
         typer.Option(
-            help="Delay before it: '{law: constant, value_ms: 100, probability: 0.05}'. [none]"
+            help="Delay before it: '{law: constant, value_ms: 100, probability: 0.05}'."
         ),
     ] = None,
     straggling: Annotated[
-        int | None, typer.Option(min=1, help="So many workers have it. [all]")
+        int | None, typer.Option(min=1, help="So many workers have it; default: all.")
     ] = None,
     worker_rows: Annotated[
         int, typer.Option(min=1, help="Most groups of one pass; 1 serves task by task.")
@@ -55,7 +55,9 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
     ] = 10_000,
     records: Annotated[
         list[Path] | None,
-        typer.Option(help="Measured accuracies: files or folders. [bench/results of the source]"),
+        typer.Option(
+            help="Measured accuracies: files or folders; default: bench/results of the source."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the deployment file goes.")] = Path("plan.yaml"),
     store: StoreFolder = None,

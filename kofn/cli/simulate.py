@@ -19,7 +19,9 @@ QUANTILES = (0.5, 0.99, 0.999)
 def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     code: Annotated[str, typer.Option(help="Code; see `kofn codes list`.")] = "parity",
     k: Annotated[int, typer.Option("--k", min=1, help="Answers a group.")] = 4,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="Slots a group. [k + 2]")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Slots a group; default: k + 2.")
+    ] = None,
     settings: Settings = None,
     wait: Annotated[
         str, typer.Option(help="For own answers: first, soft, all, adaptive.")
@@ -57,7 +59,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
         typer.Option(help="In place of --straggler: JSON of all faults, as a scenario's."),
     ] = None,
     straggling: Annotated[
-        int | None, typer.Option(min=1, help="So many workers have these. [all]")
+        int | None, typer.Option(min=1, help="So many workers have these; default: all.")
     ] = None,
     worker_rows: Annotated[
         int, typer.Option(min=1, help="Most groups of one pass; 1 serves task by task.")
@@ -67,7 +69,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     ] = "0ms",
     rate: Annotated[
         float | None,
-        typer.Option(help="Requests a second, Poisson. [with --workers any 100]"),
+        typer.Option(help="Requests a second, Poisson; default with --workers any: 100."),
     ] = None,
     load: Annotated[
         float | None,

@@ -37,10 +37,12 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             "file:PATH for the lines of a file."
         ),
     ] = None,
-    image: Annotated[str | None, typer.Option(help="Of --backend docker. [kofn:latest]")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Of --backend docker; default: kofn:latest.")
+    ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name in the model store, or a .pt2 archive. [digits-mlp]"),
+        typer.Option(help="Name in the model store, or a .pt2 archive; default: digits-mlp."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Serve DATASET-lenet: digits and fashion-mnist are shipped.")
@@ -54,7 +56,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     code: Annotated[
         str | None,
-        typer.Option(help="Code; see `kofn codes list`. [parity; with --models coin]"),
+        typer.Option(help="Code; see `kofn codes list`; default: parity, with --models coin."),
     ] = None,
     k: Annotated[
         int | None,
