@@ -40,9 +40,7 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
     ] = "5ms",
     straggler: Annotated[
         str | None,
-        typer.Option(
-            help="Delay before it: '{law: constant, value_ms: 100, probability: 0.05}'."
-        ),
+        typer.Option(help="Delay before it: '{law: constant, value_ms: 100, probability: 0.05}'."),
     ] = None,
     straggling: Annotated[
         int | None, typer.Option(min=1, help="So many workers have it; default: all.")

@@ -66,6 +66,8 @@ INDEPENDENT = {
     "parity hedged": setting_of(PARITY, HEDGED, None, interruptible=True),
     "all hedged": setting_of(TWO, replace(ALL, hedge=Delay(fixed_s=0.03)), None),
     "deadline": setting_of(PARITY, SOFT, None, timeout_s=0.06),
+    "all by a deadline": setting_of(PARITY, ALL, None, timeout_s=0.06),
+    "a hedge after the deadline": setting_of(TWO, HEDGED, None, timeout_s=0.025),
     "several groups": setting_of(
         PARITY, SOFT, None, rows=6, limits=Limits(2, 0.0, 1_000), overhead=Expon(0.001, 0.001)
     ),
