@@ -19,6 +19,7 @@ from training.merging import (
     MergePlan,
     NotMergeable,
     Parents,
+    distilling,
     merge,
     mixed,
     parents_of,
@@ -132,6 +133,7 @@ def test_damped_coin_is_no_worse_than_the_average(kind: str) -> None:
         for method in ("average", "coin", "distill")
     }
     assert losses["coin"] <= losses["average"] + 1e-7
+    assert losses["distill"] <= losses["coin"] + 1e-7
 
 
 def test_distillation_comes_closer() -> None:
@@ -141,6 +143,16 @@ def test_distillation_comes_closer() -> None:
         for steps in (1, 200)
     ]
     assert losses[1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("kind", ["tied", "resnet"])
+def test_steps_that_lead_away_are_undone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = family(kind)
+    start = merged(kind, modules, method="coin")
+    monkeypatch.setattr(distilling, "RATE", 10.0)
+    kept = merged(kind, modules, method="distill")
+    for name, value in start.modules[0].state_dict().items():
+        assert torch.equal(kept.modules[0].state_dict()[name], value), name
 
 
 def test_statistics_are_those_of_the_calibration_inputs() -> None:

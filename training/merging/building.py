@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.cards import Metric
 from training.measure import answers_of
 from training.merging.damping import chosen
+from training.merging.distilling import Aim, distill
 from training.merging.fisher import GAUSS, TRUE, diagonal
 from training.merging.parents import NotMergeable, Parents, State
 from training.merging.plan import AVERAGE, COIN, DISTILL, FISHER, REGMEAN, Inputs, MergePlan, Rows
@@ -24,7 +25,6 @@ from training.merging.report import relative_loss, report, squared_errors, targe
 from training.merging.statistics import load, recalibrate
 from training.merging.sums import Sums, average
 
-DISTILL_BATCH, DISTILL_RATE = 64, 2e-3
 Tell = Callable[[str, float], None]  # what is done, and the share of it that is
 
 
@@ -156,7 +156,9 @@ def _merged(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float | Non
             parameters = Sums(thetas, work.fishers, row).merged()
         module = written(parents, parameters, row, inputs.build)
     if plan.method == DISTILL:
-        _distill(module, inputs.build, targets_of(work.build, (row,))[:, 0], plan, work.tell)
+        aim = Aim(inputs.build, targets_of(work.build, (row,))[:, 0])
+        held = Aim(inputs.held, targets_of(work.held, (row,))[:, 0])
+        distill(module, aim, held, plan.steps, plan.seed, work.tell)
     return module, damping
 
 
@@ -171,25 +173,6 @@ def _damped(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float]:
         work.tell("damping", place / len(dampings))
     damping = dampings[chosen(dampings, torch.stack(errors))]
     return written(work.parents, sums.merged(damping), row, work.inputs.build), damping
-
-
-def _distill(
-    module: nn.Module, inputs: Tensor, target: Tensor, plan: MergePlan, tell: Tell
-) -> None:
-    """Steps of Adam towards what the coded model stands for; statistics stay as they are."""
-    order = torch.Generator().manual_seed(plan.seed)
-    trained = list(module.requires_grad_(True).parameters())
-    optimiser = torch.optim.Adam(trained, DISTILL_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, plan.steps)
-    for step in range(plan.steps):
-        chosen = torch.randint(len(inputs), (min(DISTILL_BATCH, len(inputs)),), generator=order)
-        loss = (module(inputs[chosen]) - target[chosen]).square().mean()
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-        tell("distilling", (step + 1) / plan.steps)
-    module.requires_grad_(False)
 
 
 def _check_loss(work: _Work, number: int, row: tuple[float, ...], module: nn.Module) -> None:
