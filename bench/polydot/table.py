@@ -102,7 +102,7 @@ class PolydotTable(Table[Row]):
         found = SECTIONS[row.section](**settings)
         yield {
             "row": row.name, "spec": row.spec, "what": found.setting, "measured": found.measured,
-            "bar": found.bar, "met": found.is_met, "facts": found.facts, **provenance(),
+            "bars": found.bars, "facts": found.facts, **provenance(),
         }  # fmt: skip
 
     def failed(self, row: Row, error: Exception) -> Record:
@@ -125,8 +125,13 @@ class PolydotTable(Table[Row]):
 
     def cells(self, found: Sequence[Record]) -> list[tuple[str, ...]]:
         """See `Table.cells`."""
-        met = {True: "yes", False: "no"}
         return [
-            (record["what"], record["measured"], record["bar"], met[record["met"]])
+            (record["what"], record["measured"], "; ".join(record["bars"]), _met(record["bars"]))
             for record in found
         ]
+
+
+def _met(bars: dict[str, bool]) -> str:
+    """Whether a row meets its bars, or which of them it meets."""
+    met = [bar for bar, is_met in bars.items() if is_met]
+    return "yes" if len(met) == len(bars) else f"only {'; '.join(met)}" if met else "no"

@@ -40,6 +40,7 @@ def check_configuration(code: Product) -> None:
     assert isinstance(call, ast.Call), f"{code!r} must show itself as a call."
     shown: dict[str, Any] = {w.arg: ast.literal_eval(w.value) for w in call.keywords if w.arg}
     assert Product(**shown) == code, f"{code!r} is not made by its repr."
+    shown["family"] = code.kind  # "auto" may have one for fewer nodes
     bad = [(f"blocks_{axis}", size) for axis in "mpn" for size in (0, MOST_BLOCKS + 1)]
     for argument, value in [*bad, ("nodes", code.node_threshold - 1), ("nodes", MOST_SLOTS + 1)]:
         refusal = ""

@@ -13,7 +13,9 @@ from codes.polydot.families import FAMILIES, Mixes, Mixing, mixing, unknowns
 from codes.polydot.frame import Decoded, Frame, Limits
 
 MOST_BLOCKS = 64  # of one axis; beyond it a slip of the pen
+SPARES = 2  # nodes beyond circle's threshold from which `auto` takes it for mixed grids
 MANY_LOST = 8  # from here on the worst of 200 random losses was decoded better by rkrp, for m n > 8
+ROWS = {family: 2 if family == "conj" else 1 for family in FAMILIES}  # of a node's answer
 PIECE = 1 << 14  # entries of each block that are mixed at once in float64: they stay in the cache
 EPS64 = float(np.finfo(np.float64).eps)
 Array = NDArray[Any]
@@ -52,7 +54,8 @@ class Product:
         blocks_m, blocks_p, blocks_n: of A's rows, the inner dimension, B's columns; 1 to 64 each.
         nodes: `node_threshold` to 256.
         family: "mono", "conj", "circle", "cheb" or "rkrp"; "auto" chooses: conj where p > 1 and
-            m n > 1, else circle, but rkrp where p = 1 and 8 nodes or more may be lost.
+            m n > 1 and circle would not have two nodes to spare, else circle, but rkrp where p = 1
+            and 8 nodes or more may be lost.
     """
 
     name: ClassVar[str] = "polydot"
@@ -74,12 +77,7 @@ class Product:
     @property
     def kind(self) -> str:
         """The family that was chosen."""
-        if self.family != "auto":
-            return self.family
-        m, p, n = self.grid
-        if p > 1 and m * n > 1:
-            return "conj"
-        return "rkrp" if p == 1 and self.nodes >= m * n + MANY_LOST else "circle"
+        return chosen(self.family, *self.grid, self.nodes)
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -94,7 +92,7 @@ class Product:
     @property
     def rows_per_node(self) -> int:
         """1, or 2 where shares are complex."""
-        return 2 if self.kind == "conj" else 1
+        return ROWS[self.kind]
 
     @property
     def node_threshold(self) -> int:
@@ -164,6 +162,21 @@ class Product:
     def _says(self) -> str:
         m, p, n = self.grid
         return f"{self.kind} at (m, p, n) = ({m}, {p}, {n})"
+
+
+def chosen(family: str, m: int, p: int, n: int, nodes: int) -> str:
+    """The family that "auto" takes for so many nodes; any other is itself."""
+    if family != "auto":
+        return family
+    if p > 1 and m * n > 1 and nodes < unknowns("circle", m, p, n) + SPARES:
+        return "conj"
+    return "rkrp" if p == 1 and nodes >= m * n + MANY_LOST else "circle"
+
+
+def fewest_nodes(grid: tuple[int, int, int], family: str) -> int:
+    """With how many nodes there is a product of a grid of blocks."""
+    kind = chosen(family, *grid, nodes=0)
+    return -(-unknowns(kind, *grid) // ROWS[kind])
 
 
 def check_blocks(argument: str, value: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from codes.polydot import Product
-from codes.polydot.product import MOST_BLOCKS
+from codes.polydot.product import MOST_BLOCKS, fewest_nodes
 from kofn.wire.errors import InvalidArgument, ResourceExhausted
 
 FLOPS_S, BYTES_S = 2e10, 5e8  # of a worker and its connection: only their ratio matters
@@ -79,10 +79,11 @@ def code_for(
             raise _too_large(sizes, min(known, key=sizes.needed_bytes), free_bytes)
         return min(fitting, key=sizes.cost_s)
     try:
-        code = Product(*grid, nodes=MOST_NODES, family=family)
-        if code.node_threshold > nodes:
+        Product(*grid, nodes=MOST_NODES, family=family)  # its checks
+        needed = fewest_nodes(grid, family)
+        if needed > nodes:
             raise ValueError(
-                f"(m, p, n) = {grid} needs {code.node_threshold} workers, and there are {nodes}."
+                f"(m, p, n) = {grid} needs {needed} workers, and there are {nodes}."
                 f"{_nearest(grid, nodes, family)}"
             )
         code = Product(*grid, nodes=nodes, family=family)

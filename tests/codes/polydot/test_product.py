@@ -99,7 +99,8 @@ def test_half_circle_by_hand() -> None:
 
 
 def test_families_are_chosen_by_the_rules() -> None:
-    assert Product(2, 2, 2, 12).kind == "conj"
+    assert Product(2, 2, 2, 13).kind == "conj"
+    assert Product(2, 2, 2, 14).kind == "circle"
     assert Product(1, 3, 1, 13).kind == "circle"
     assert Product(2, 1, 2, 11).kind == "circle"
     assert Product(2, 1, 2, 12).kind == "rkrp"
