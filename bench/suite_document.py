@@ -1,7 +1,11 @@
 """The generated blocks of bench/README.md: which command makes what, and how long it took."""
 
 from bench.readme import markdown
+from bench.records import RESULTS
 from bench.suite import Step, steps, took_s
+from report.records import read
+from report.sweeps import by_plan, points
+from report.verdicts import verdicts
 
 TITLES = ("table or figure", "command", "records", "last run", "took", "machine")
 NOT_RUN = "not run yet"
@@ -19,6 +23,20 @@ def not_run() -> str:
     if not missing:
         return "All of these have records.\n"
     return f"No records yet of: {', '.join(missing)}.\n"
+
+
+def what_wins() -> str:
+    """Of every point of the sweeps: whether a code has the shortest tail, and by how much."""
+    plans = by_plan(points(read([RESULTS])))
+    if not plans:
+        return "No sweep has been run yet.\n"
+    titles = ("plan", "point", "finding", "figures")
+    rows = [
+        (plan, said.where, said.finding, said.details)
+        for plan, found in plans.items()
+        for said in verdicts(found)
+    ]
+    return markdown(titles, rows)
 
 
 def _cells(step: Step) -> tuple[str, ...]:

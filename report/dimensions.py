@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from report.fronts import pareto
 from report.records import Record, provenance
-from report.sweeps import DIMENSIONS, Point, accuracy, by_plan
+from report.sweeps import DIMENSIONS, Point, accuracy, by_plan, called, quantile_ms, tail_quantile
 from report.theme import Drawing, Theme, axes_style, legend, log_scale, slug, styles
 
 Value = Callable[[Record], float | None]
@@ -27,8 +27,8 @@ def _percent(name: str) -> Value:
 
 # What is drawn over a dimension: title, value, whether on a log scale.
 QUANTITIES: tuple[tuple[str, Value, bool], ...] = (
+    ("p95, ms", lambda r: quantile_ms(r, 0.95), True),
     ("p99, ms", lambda r: r["measured"]["latency"]["p99_ms"], True),
-    ("p99.9, ms", lambda r: r["measured"]["latency"]["p999_ms"], True),
     ("right, % of all queries", _percent("overall"), False),
     ("right, % of lost queries", _percent("lost_only"), False),
     ("worker ms a query", lambda r: 1e3 * r["measured"]["cost"]["worker_s_per_query"], False),
@@ -106,10 +106,11 @@ def fronts(found: Iterable[Point]) -> Iterator[Drawing]:
 
 
 def front(point: Point) -> list[Record]:
-    """The systems of a point that no other beats in p99.9, accuracy and worker time at once."""
+    """The systems of a point that no other beats in tail, accuracy and worker time at once."""
+    quantile = tail_quantile(point.records)
     coordinates = [
         (
-            float(r["measured"]["latency"]["p999_ms"]),
+            quantile_ms(r, quantile),
             -(accuracy(r["measured"]["overall"]) or 0.0),
             float(r["measured"]["cost"]["worker_s_per_query"]),
         )
@@ -178,14 +179,14 @@ def _draw_thresholds(
 
 def _draw_front(point: Point, figure: Figure, theme: Theme) -> None:
     axes = figure.subplots()
-    best = front(point)
+    best, quantile = front(point), tail_quantile(point.records)
     looks = styles((str(r["title"]) for r in point.records), theme)
     dearest = max(r["measured"]["cost"]["worker_s_per_query"] for r in point.records) or 1.0
     handles = {}
     for record in point.records:
         measured, name = record["measured"], str(record["title"])
         style = looks[name]
-        x, y = measured["latency"]["p999_ms"], 100 * (accuracy(measured["overall"]) or 0.0)
+        x, y = quantile_ms(record, quantile), 100 * (accuracy(measured["overall"]) or 0.0)
         area = 30 + 250 * measured["cost"]["worker_s_per_query"] / dearest
         axes.scatter([x], [y], s=area, color=style["color"], marker="o", alpha=0.75)
         if record in best:
@@ -197,7 +198,7 @@ def _draw_front(point: Point, figure: Figure, theme: Theme) -> None:
             label=f"{name}: {cost:.3g} ms a query",
         )  # fmt: skip
     log_scale(axes, "x")
-    axes.set_xlabel("p99.9, ms")
+    axes.set_xlabel(f"{called(quantile)}, ms")
     axes.set_ylabel("right, % of all queries")
     axes.margins(0.12, 0.15)
     axes_style(axes)

@@ -15,6 +15,8 @@ from report.records import Record
 
 # Of the histograms in the records: bin i holds [LOWEST_MS * GROWTH^i, LOWEST_MS * GROWTH^(i + 1)).
 LOWEST_MS, GROWTH = 1e-2, 1.02
+TAILS = (0.999, 0.99, 0.95, 0.9)
+BEYOND = 5  # requests that must lie beyond a quantile for it to say anything
 DIMENSIONS = {
     "workers": "workers",
     "lost": "dead workers",
@@ -97,6 +99,23 @@ def survival(record: Record) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
     ends = LOWEST_MS * GROWTH ** (numbers + 1)
     ends[-1] = latency["max_ms"]
     return ends, 1 - np.cumsum(counts) / counts.sum()
+
+
+def tail_quantile(records: Iterable[Record]) -> float:
+    """Of `TAILS` the farthest out that the fewest requests of these records can tell."""
+    fewest = min(int(record["measured"]["latency"]["count"]) for record in records)
+    return next((q for q in TAILS if (1 - q) * fewest >= BEYOND - 1e-9), TAILS[-1])
+
+
+def quantile_ms(record: Record, quantile: float) -> float:
+    """The latency that all but a share of 1 - `quantile` of the requests have at most."""
+    ends, beyond = survival(record)
+    return float(ends[np.argmax(beyond <= 1 - quantile + 1e-9)])
+
+
+def called(quantile: float) -> str:
+    """p99.9 of 0.999."""
+    return f"p{100 * quantile:g}"
 
 
 def accuracy(metric: dict[str, Any] | None) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from report.records import Record
-from report.sweeps import Point, accuracy
+from report.sweeps import Point, accuracy, called, quantile_ms, tail_quantile
 
 NEAR = 0.01  # of accuracy: a system that is worse than the best by more is no rival
 MUCH = 1.1  # a tail that is longer by less is as good, for runs of this length
@@ -43,46 +43,52 @@ def verdict(point: Point) -> Verdict | None:
 
 
 def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) -> Verdict:
+    told = _Told(tail_quantile(point.records))
     floor = max(_overall(r) for r in point.records) - NEAR
-    code, baseline = _shortest(coded, floor), _shortest(baselines, floor)
+    code, baseline = told.shortest(coded, floor), told.shortest(baselines, floor)
     if code is None:
         return Verdict(
             point.title,
             "coding does not pay: no code is about as accurate as the best baseline",
-            f"{_told(max(coded, key=_overall))}; {_told(max(baselines, key=_overall))}.",
+            f"{told.of(max(coded, key=_overall))}; {told.of(max(baselines, key=_overall))}.",
         )
     if baseline is None:
         best = max(baselines, key=_overall)
         return Verdict(
             point.title,
             "coding pays: no baseline is about as accurate as the best code",
-            f"{_told(code)}; {_told(best)}.",
+            f"{told.of(code)}; {told.of(best)}.",
         )
-    ratio = _tail(baseline) / _tail(code)
+    ratio = told.tail_ms(baseline) / told.tail_ms(code)
     if ratio >= MUCH:
         finding = f"coding pays: its tail is {ratio:.1f} times shorter"
     elif ratio > 1 / MUCH:
         finding = "a tie"
     else:
         finding = f"coding does not pay: its tail is {1 / ratio:.1f} times longer"
-    return Verdict(point.title, finding, f"{_told(code)}; best baseline {_told(baseline)}.")
+    return Verdict(point.title, finding, f"{told.of(code)}; best baseline {told.of(baseline)}.")
 
 
-def _shortest(records: Sequence[Record], floor: float) -> Record | None:
-    return min((r for r in records if _overall(r) >= floor), key=_tail, default=None)
+@dataclass(frozen=True)
+class _Told:
+    """Systems by the quantile that all of them can tell."""
 
+    quantile: float
 
-def _tail(record: Record) -> float:
-    return float(record["measured"]["latency"]["p999_ms"])
+    def tail_ms(self, record: Record) -> float:
+        return quantile_ms(record, self.quantile)
+
+    def shortest(self, records: Sequence[Record], floor: float) -> Record | None:
+        near = (r for r in records if _overall(r) >= floor)
+        return min(near, key=self.tail_ms, default=None)
+
+    def of(self, record: Record) -> str:
+        return (
+            f"{record['title']}: {called(self.quantile)} {self.tail_ms(record):.0f} ms, "
+            f"{_overall(record):.3f} overall, "
+            f"{record['measured']['cost']['measured_load_factor']:.2f} slots a query"
+        )
 
 
 def _overall(record: Record) -> float:
     return accuracy(record["measured"]["overall"]) or 0.0
-
-
-def _told(record: Record) -> str:
-    measured = record["measured"]
-    return (
-        f"{record['title']}: p99.9 {_tail(record):.0f} ms, {_overall(record):.3f} overall, "
-        f"{measured['cost']['measured_load_factor']:.2f} slots a query"
-    )

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bench import suite, suite_document
 from bench.__main__ import app
 from bench.suite import Step, done, run, steps, took_s
+from support.sweeps import sweep_file
 
 BENCH = Path(suite.__file__).parent
 runner = CliRunner()
@@ -32,6 +33,14 @@ def test_steps_have_names_of_their_own_and_places_in_a_document() -> None:
     table = suite_document.commands_table()
     for step in steps():
         assert f"`python -m bench {step.command}`" in table
+
+
+def test_what_wins_is_told_of_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep_file(tmp_path / "losses.jsonl", lost=(0, 2))
+    monkeypatch.setattr(suite_document, "RESULTS", tmp_path)
+    rows = suite_document.what_wins().splitlines()[2:]
+    assert ["2 of them dead" in row for row in rows] == [False, True]
+    assert all("coding" in row or "a tie" in row for row in rows)
 
 
 def test_all_is_every_command_that_keeps_records_every_table_and_every_plan() -> None:

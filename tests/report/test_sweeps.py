@@ -10,7 +10,7 @@ from bench.load.histogram import LOWEST_S, LogHistogram
 from bench.sweep.record import Record
 from report.dimensions import front
 from report.fronts import pareto
-from report.sweeps import points, survival
+from report.sweeps import points, quantile_ms, survival, tail_quantile
 from report.verdicts import verdict
 from support.sweeps import SYSTEMS, sweep_record
 
@@ -36,6 +36,22 @@ def test_survival_is_of_the_bins() -> None:
     for name, share in (("p50_ms", 0.5), ("p99_ms", 0.01), ("p999_ms", 0.001)):
         at = int(np.searchsorted(ends, latency[name]))
         assert beyond[at] - 1e-9 <= share <= beyond[at - 1] + 1e-9  # within a bin, 2 %
+
+
+def test_the_tail_is_as_far_out_as_requests_can_tell() -> None:
+    many, few = (sweep_record("uncoded", queries=count) for count in (5000, 120))
+    assert tail_quantile([many]) == 0.999
+    assert tail_quantile([many, few]) == 0.95  # 6 requests beyond it; 1.2 beyond p99
+    assert tail_quantile([sweep_record("uncoded", queries=20)]) == 0.9
+    for name, quantile in (("p90_ms", 0.9), ("p99_ms", 0.99), ("p999_ms", 0.999)):
+        assert quantile_ms(many, quantile) == pytest.approx(
+            many["measured"]["latency"][name], rel=0.03
+        )
+    short = [sweep_record(t, queries=120) for t in ("backup", "parity, calibrated")]
+    (point,) = points(short)
+    told = verdict(point)
+    assert told is not None
+    assert "parity, calibrated: p95 " in told.details
 
 
 def test_nothing_beats_the_front() -> None:
