@@ -1,26 +1,18 @@
 """What the bars of coded products are measured by: each function is a section of the table."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from bench.polydot.outcome import Outcome
 from bench.polydot.trials import INDEPENDENT, RELATED, dense, lie_of, made, spoilt
-from codes.polydot import (
-    Inaccurate,
-    Layer,
-    NotRecoverable,
-    Product,
-    TooManyErrors,
-    product_noise,
-    worst,
-)
+from codes.polydot import Inaccurate, NotRecoverable, Product, TooManyErrors
 from codes.polydot.families import FAMILIES, scattered
-from codes.polydot.product import all_mixed, fewest_nodes
+from codes.polydot.product import fewest_nodes
 from codes.polydot.verify import Trial
 from codes.verify import subsets
 
@@ -29,22 +21,6 @@ Grid = tuple[int, int, int]
 REFUSALS = (NotRecoverable, Inaccurate, TooManyErrors)
 MOST_NODES = 40  # of a trial
 SIZES = {np.float32: (-9.0, 6.0), np.float64: (-17.0, 6.0)}  # of lies: from far below rounding
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One row of the table.
-
-    Attributes:
-        setting, measured: in words.
-        bars: in words, and whether they are met.
-        facts: what the words are made from.
-    """
-
-    setting: str
-    measured: str
-    bars: dict[str, bool]
-    facts: dict[str, Any]
 
 
 def exact(family: str, most_blocks: int, losses: int, seed: int) -> Outcome:
@@ -199,89 +175,6 @@ def silent(kind: str, trials: int, seed: int) -> Outcome:
         {"0 wrong": fates["wrong"] == 0},
         {**fates, "largest_ratio": float(max(ratios)), "median_ratio": float(np.median(ratios))},
     )
-
-
-def cost(grid: Grid, nodes: int, family: str, size: int, turns: int, seed: int) -> Outcome:
-    """Encode, detect and decode a product of square float32 matrices, beside one node's part."""
-    code = Product(*grid, nodes, family)
-    rng = np.random.default_rng(seed)
-    a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
-    times: dict[str, list[float]] = {"encode": [], "product": [], "decode": []}
-    for _ in range(turns):
-        began = time.perf_counter()
-        shares = list(zip(code.encode_a(a), code.encode_b(b), strict=True))
-        noise = worst([product_noise(*pair) for pair in shares])
-        times["encode"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        one = shares[0][0] @ shares[0][1]
-        times["product"].append(time.perf_counter() - began)
-    others = {node: a_share @ b_share for node, (a_share, b_share) in enumerate(shares) if node}
-    results = {0: one, **others}
-    for _ in range(turns):
-        began = time.perf_counter()
-        code.decode(results, noise, (size, size))
-        times["decode"].append(time.perf_counter() - began)
-    took = {what: min(times[what]) for what in times}
-    share = {what: took[what] / took["product"] for what in ("encode", "decode")}
-    return Outcome(
-        f"{code.kind} {grid}, {nodes} nodes: {size} x {size} float32",
-        f"a node's product {1000 * took['product']:.0f} ms; encode {100 * share['encode']:.0f} %, "
-        f"detect and decode {100 * share['decode']:.0f} % of it",
-        {"< 20 %": sum(share.values()) < 0.2},
-        {"seconds": took},
-    )
-
-
-def layer(
-    blocks: tuple[int, int], nodes: int, size: int, batch: int, turns: int, seed: int
-) -> Outcome:
-    """The same of both passes of a layer whose weight lies encoded on the nodes."""
-    code = Layer(*blocks, nodes)
-    rng = np.random.default_rng(seed)
-    weight = code.split_weight(rng.standard_normal((size, size), np.float32))
-    x, d = (rng.standard_normal((size, batch), np.float32) for _ in range(2))
-    shares = all_mixed(code.mixings.weight, weight)
-    passes = (
-        (code.split_x, code.mixings.x, code.forward_frame, shares, x),
-        (code.split_d, code.mixings.d, code.backward_frame, [w.T for w in shares], d),
-    )
-    told, facts, is_met = [], {}, True
-    for name, (split, mixes, frame, weights, rows) in zip(
-        ("forward", "backward"), passes, strict=True
-    ):
-        times: dict[str, list[float]] = {"encode": [], "product": [], "decode": []}
-        for turn in range(turns):
-            began = time.perf_counter()
-            inputs = all_mixed(mixes, split(rows))
-            encoded = time.perf_counter()
-            one = weights[0] @ inputs[0]
-            multiplied = time.perf_counter()
-            results = {0: one, **{i: weights[i] @ inputs[i] for i in range(1, nodes)}}
-            all_there = time.perf_counter()
-            frame.decode(results, seed=turn)
-            times["decode"].append(time.perf_counter() - all_there)
-            times["encode"].append(encoded - began)
-            times["product"].append(multiplied - encoded)
-        took = {what: float(np.median(times[what])) for what in times}
-        share = {what: took[what] / took["product"] for what in ("encode", "decode")}
-        told.append(
-            f"{name}: a node's product {1000 * took['product']:.1f} ms; encode "
-            f"{100 * share['encode']:.0f} %, detect and decode {100 * share['decode']:.0f} % of it"
-        )
-        facts[name] = took
-        is_met = is_met and sum(share.values()) < 0.2
-    return Outcome(
-        f"{code.kind} {blocks}, {nodes} nodes: {size} x {size} float32, {batch} columns",
-        "; ".join(told),
-        {"< 20 %": is_met},
-        {"seconds": facts},
-    )
-
-
-SECTIONS: dict[str, Callable[..., Outcome]] = {
-    function.__name__: function
-    for function in (exact, sixty, located, majority, agreeing, silent, cost, layer)
-}
 
 
 def _grids(most: int) -> Iterator[Grid]:

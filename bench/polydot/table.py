@@ -1,6 +1,6 @@
 """`python -m bench tables polydot`: the bars of coded products, section by section."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
@@ -10,12 +10,17 @@ from pydantic.dataclasses import dataclass as checked
 
 from bench.bases import Bar
 from bench.described import STRICT
-from bench.polydot.measuring import SECTIONS
+from bench.polydot.correctable import correctable
+from bench.polydot.costs import cost, layer
+from bench.polydot.measuring import agreeing, exact, located, majority, silent, sixty
+from bench.polydot.outcome import Outcome
 from bench.records import provenance
 from bench.table import Record, Table
 from models.store import Store
 
 TITLES = ("what", "measured", "bar", "met")
+FUNCTIONS = (exact, sixty, located, majority, agreeing, correctable, silent, cost, layer)
+SECTIONS: dict[str, Callable[..., Outcome]] = {one.__name__: one for one in FUNCTIONS}
 
 
 @checked(frozen=True, config=STRICT)
@@ -23,7 +28,7 @@ class Section:
     """Rows of one kind.
 
     Attributes:
-        each: the settings of each row; arguments of its function in `bench.polydot.measuring`.
+        each: the settings of each row; arguments of the function that is named as its section.
         all: settings that are the same for all of them.
     """
 
@@ -97,7 +102,8 @@ class PolydotTable(Table[Row]):
     def run(self, row: Row, store: Store, bar: Bar, device: str) -> Iterator[Record]:
         """See `Table.run`."""
         settings = {
-            key: tuple(value) if key == "grid" else value for key, value in row.settings.items()
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in row.settings.items()
         }
         found = SECTIONS[row.section](**settings)
         yield {

@@ -238,7 +238,9 @@ class Frame:
             if found:  # look at them closely: random sums may mix what few entries have
                 whole, scale = rows.compressed(), 1.0
                 found, size = located(whole, rows.nodes, *about)
-                if not is_one_codeword(whole, rows.nodes, found, *about):
+                # As many as may agree on anything are outvoted by the others.
+                is_outvoted = len(found) <= self._limits(rows.nodes).adversarial
+                if not is_outvoted and not is_one_codeword(whole, rows.nodes, found, *about):
                     raise Unexplained
         except Unexplained:
             raise TooManyErrors(rows.nodes, self._most(rows.nodes, most)) from None
@@ -248,8 +250,11 @@ class Frame:
         return liars, size * scale
 
     def _most(self, nodes: tuple[int, ...], most: int | None) -> int:
-        possible = limits(len(nodes) * self.rows_per_node - self.threshold, self.rows_per_node)
-        return possible.probable if most is None else min(most, possible.probable)
+        possible = self._limits(nodes).probable
+        return possible if most is None else min(most, possible)
+
+    def _limits(self, nodes: tuple[int, ...]) -> Limits:
+        return limits(len(nodes) * self.rows_per_node - self.threshold, self.rows_per_node)
 
     def _checked(self, nodes: Iterable[int]) -> tuple[int, ...]:
         given = tuple(sorted(nodes))

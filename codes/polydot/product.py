@@ -230,10 +230,13 @@ def mixed(mix: Mixes, blocks: Array) -> Array:
 
 
 def all_mixed(mixes: Mixes, blocks: Array) -> list[Array]:
-    """The same of several mixes, [nodes, ...]: blocks are read once for all of them."""
+    """The same of several mixes, [nodes, ...]: blocks are read once for all of them, and what all
+    get whole is not copied."""
     numbers = np.asarray(mixes).reshape(len(mixes), -1)
     flat = blocks.reshape(numbers.shape[1], -1)
     is_complex = np.iscomplexobj(numbers)
+    if len(flat) == 1 and not is_complex and (numbers == 1).all():
+        return [blocks.reshape(blocks.shape[-2:])] * len(numbers)
     precision = np.result_type(blocks.dtype, np.complex64) if is_complex else blocks.dtype
     shares = np.empty((len(numbers), flat.shape[1]), precision)
     for start in range(0, flat.shape[1], PIECE):

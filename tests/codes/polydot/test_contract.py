@@ -14,6 +14,7 @@ CASES = [
     Product(2, 1, 2, 7),
     Product(1, 2, 1, 5),
     Product(2, 2, 2, 8),
+    Product(2, 1, 1, 7, "circle"),  # three liars who agree are a codeword of their own
     Product(2, 2, 1, 9, "mono"),
     Product(2, 2, 1, 8, "circle"),
     Product(2, 1, 2, 6, "cheb"),

@@ -91,6 +91,11 @@ def test_all_waves_together_are_a_mean() -> None:
     assert np.ptp(frame._pattern(tuple(range(8))).decoder) < 1e-14
 
 
+def test_what_all_nodes_get_whole_is_not_copied() -> None:
+    b = np.ones((2, 3))
+    assert all(np.shares_memory(share, b) for share in Product(2, 1, 1, 4, "circle").encode_b(b))
+
+
 def test_half_circle_by_hand() -> None:
     """(2, 1, 1) of 2 nodes: A~ = (A_0 + z A_1) / sqrt 2 at z = exp(i pi / 4)."""
     code = Product(2, 1, 1, 2, "conj")
