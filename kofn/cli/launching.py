@@ -25,6 +25,7 @@ def launcher(
     image: str | None,
     device: str,
     flags: Sequence[str],
+    tls: Path | None = None,
 ) -> "Launcher":
     """The launcher of a backend.
 
@@ -35,6 +36,7 @@ def launcher(
         image: of containers; None is the usual one.
         device: of the workers.
         flags: of `python -m worker`, for all of them, but for the device.
+        tls: folder of the files that workers speak TLS with.
     """
     from kofn import launch
     from kofn.launch.containers import IMAGE
@@ -43,11 +45,13 @@ def launcher(
         return launch.StaticWorkers(targets)
     if backend == "docker":
         return launch.DockerWorkers(
-            workers, image=image or IMAGE, device=device, flags=flags, on_death=_tell_death
+            workers, image=image or IMAGE, device=device, flags=flags, tls=tls, on_death=_tell_death
         )
     if backend == "ray":
         return launch.RayWorkers(workers, device=device, flags=flags, on_death=_tell_death)
-    return launch.LocalWorkers(workers, flags=("--device", device, *flags), on_death=_tell_death)
+    secured = () if tls is None else ("--tls", str(tls))
+    flags = ("--device", device, *secured, *flags)
+    return launch.LocalWorkers(workers, flags=flags, on_death=_tell_death)
 
 
 def check(backend: Backend, targets: Sequence[str], image: str | None, faults: str | None) -> None:

@@ -118,7 +118,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
         typer.Option(
             help="All speak TLS, and whoever calls shows a certificate: a folder of tls.crt, "
             "tls.key and ca.crt, for localhost and 127.0.0.1; one that `kofn certificates` made; "
-            "or `auto`, which makes one for this run."
+            "or `auto`, which makes one for this run. With --backend local or docker."
         ),
     ] = None,
     faults: Annotated[
@@ -202,12 +202,13 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     server = {"port": 8001, "metrics_port": 8002, **server}
     server |= {key: value for key, value in listens.items() if value is not None}
     flags: tuple[str, ...] = ("--faults", faults) if faults else ()
-    if tls is not None and backend != "local":
-        raise typer.BadParameter("goes with --backend local only.", param_hint="--tls")
+    if tls is not None and backend not in ("local", "docker"):
+        raise typer.BadParameter("goes with --backend local or docker.", param_hint="--tls")
     with securing.hops(tls, host) as hops:
         if hops is not None:
             server["tls"], workers_tls = str(hops.master), {"folder": str(hops.workers)}
-            flags += ("--tls", str(hops.worker))
+            if backend == "docker":  # at addresses that nobody knows before its network is made
+                workers_tls["peer_name"] = "localhost"
         _check(server, deployments, reached, faults)
 
         from kofn.launch import Cluster
@@ -220,6 +221,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             image=image,
             device=device,
             flags=(*watched, *flags),
+            tls=None if hops is None else hops.worker,
         )
         cluster = Cluster(
             chosen,

@@ -19,12 +19,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
 
-from kofn.launch.engine import ADDRESS, CLUSTER, IN_ORDER, ROLE, WORKER, Engine
+from kofn.launch.engine import ADDRESS, CLUSTER, IN_ORDER, ROLE, WORKER, Engine, packed
 from kofn.launch.launcher import Launcher, OnDeath, Worker, numbered, together
 from kofn.launch.process import CHILD_ENVIRONMENT, LOG_TAIL_BYTES, START_S
 from kofn.wire.errors import FailedPrecondition, KofnError, Unavailable
+from kofn.wire.tls import Tls
 
 IMAGE = "kofn:latest"
+TLS_ABOVE, TLS_NAME = "/run", "kofn-tls"  # in a container; every image has the folder above
 PORT = 9000
 LOOK_AGAIN_S = 0.2
 RESTARTS = 1000  # by the engine, of a worker that ends with an error; it waits longer each time
@@ -44,6 +46,7 @@ class DockerWorkers(Launcher):
         image: it holds kofn; workers of all backends are the same program.
         device: "cpu"; "cuda" gives worker i the GPU i, "cuda:1" gives all of them that one.
         flags: of `python -m worker`, for all of them.
+        tls: folder of the files that workers speak TLS with; each container gets a copy.
         on_death: told of each worker that died.
     """
 
@@ -54,6 +57,7 @@ class DockerWorkers(Launcher):
         image: str = IMAGE,
         device: str = "cpu",
         flags: Sequence[str] = (),
+        tls: Path | None = None,
         on_death: OnDeath = lambda name, status: None,
     ) -> None:
         super().__init__(numbered(count))
@@ -61,6 +65,7 @@ class DockerWorkers(Launcher):
         self._image = image
         self._device = device
         self._flags = tuple(flags)
+        self._tls = tls
         self._on_death = on_death
         self._containers: dict[str, Any] = {}  # by the worker's name
         self._engine: Engine | None = None
@@ -68,6 +73,7 @@ class DockerWorkers(Launcher):
         self._events: Any = None  # the engine's, of this cluster
         self._listening: Thread | None = None
         self._folder: Path
+        self._files: bytes | None = None  # of TLS, as the engine takes them
 
     async def kill(self, name: str) -> None:
         """See `Launcher`; it stays dead until `restart`."""
@@ -86,6 +92,10 @@ class DockerWorkers(Launcher):
 
     async def _start(self, folder: Path) -> None:
         self._folder = folder
+        if self._tls is not None:
+            tls = await asyncio.to_thread(Tls.in_folder, self._tls)
+            files = filter(None, (tls.certificate, tls.key, tls.authority))
+            self._files = await asyncio.to_thread(packed, TLS_NAME, files)
         self._engine = await asyncio.to_thread(Engine)
         await self._find_image()
         self._reaper = await asyncio.create_subprocess_exec(
@@ -144,11 +154,12 @@ class DockerWorkers(Launcher):
         client = self._engine.client
         host = worker.address.rpartition(":")[0]
         fixed = client.api.create_endpoint_config(ipv4_address=host)
+        tls = () if self._files is None else ("--tls", f"{TLS_ABOVE}/{TLS_NAME}")
         command = [
             "--name", worker.name, "--host", "0.0.0.0", "--port", str(PORT),
-            "--device", self._device.partition(":")[0], *self._flags,
+            "--device", self._device.partition(":")[0], *tls, *self._flags,
         ]  # fmt: skip
-        return client.containers.create(
+        container = client.containers.create(
             self._image,
             command,
             entrypoint=["python", "-m", "worker"],
@@ -169,6 +180,9 @@ class DockerWorkers(Launcher):
             security_opt=["no-new-privileges:true"],
             restart_policy={"Name": "on-failure", "MaximumRetryCount": RESTARTS},
         )
+        if self._files is not None:
+            container.put_archive(TLS_ABOVE, self._files)
+        return container
 
     def _gpus(self, worker: Worker) -> list[Any]:
         from docker.types import DeviceRequest

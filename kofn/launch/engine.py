@@ -5,9 +5,12 @@ whoever comes later.
 """
 
 import asyncio
-from collections.abc import Callable
+import io
+import tarfile
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from kofn.wire.errors import FailedPrecondition, KofnError, Unavailable
@@ -65,6 +68,25 @@ def connect() -> Any:
     except DockerException as error:
         raise FailedPrecondition(_no_engine(error)) from error
     return client
+
+
+def packed(name: str, files: Iterable[Path]) -> bytes:
+    """Files in a folder of this name, as the engine copies them into a container: a tar archive.
+
+    They are root's there, and every user of the container may read them and none change them:
+    whoever runs in it is another user than the one here, who may be alone in reading a key.
+    """
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        folder = tarfile.TarInfo(name)
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(folder)
+        for file in files:
+            content = file.read_bytes()
+            copy = tarfile.TarInfo(f"{name}/{file.name}")
+            copy.size, copy.mode = len(content), 0o444
+            archive.addfile(copy, io.BytesIO(content))
+    return made.getvalue()
 
 
 def remove(client: Any, cluster: str | None = None) -> list[str]:

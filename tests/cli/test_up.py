@@ -197,6 +197,7 @@ def test_wrong_flags_are_refused_before_anything_starts(
         (("--backend", "static"), "goes with --backend static"),
         (("--targets", "127.0.0.1:1"), "goes with --backend static"),
         (("--image", "kofn:cuda"), "goes with --backend docker"),
+        (("--backend", "ray", "--tls", "auto"), "goes with --backend local or docker"),
         (("--backend", "static", "--targets", "a:1", "--faults", "{}"), "kofn faults set"),
     ],
 )
