@@ -14,6 +14,7 @@ import ast
 import json
 import re
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -56,6 +57,8 @@ EXPRESSIONS = frozenset(
     | {"Eq", "Ne", "Equality", "Unequality", "GreaterThan", "LessThan"}
     | {"StrictGreaterThan", "StrictLessThan"}
 )
+# Python before 3.13 has one count of depth for all threads, and raises SystemError where it is off.
+ONE_PARSE = Lock()
 LONGEST_EXPRESSION = 2000  # characters; a size is a product of a few terms
 
 NAME = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -267,7 +270,9 @@ def _check_expression(text: str) -> None:
     try:
         if len(text) > LONGEST_EXPRESSION:
             raise ValueError(f"longer than {LONGEST_EXPRESSION} characters")
-        _check_term(ast.parse(text, mode="eval").body)
+        with ONE_PARSE:
+            term = ast.parse(text, mode="eval").body
+        _check_term(term)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ProgramRefused(f"The graph's size {text[:200]!r} is not taken: {error}") from error
 

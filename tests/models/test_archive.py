@@ -2,14 +2,17 @@
 
 import contextlib
 import dataclasses
+import gc
 import io
 import json
 import logging
 import os
 import pickle
 import struct
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ GRAPH = "archive/models/model.json"
 WEIGHTS = "archive/data/weights/model_weights_config.json"
 CONSTANTS = "archive/data/constants/model_constants_config.json"
 SAMPLES = "archive/data/sample_inputs/model.pt"
+MANY = 128
 
 
 class Bomb:
@@ -333,3 +337,25 @@ def test_contents_are_frozen(archive: bytes) -> None:
     contents = open_archive(archive)
     with pytest.raises(dataclasses.FrozenInstanceError):
         contents.weights = ()  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def threads_take_turns_anywhere() -> Iterator[None]:
+    """Also within calls of C that make objects: the collector runs, and with it Python code."""
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(10)
+    gc.callbacks.append(lambda *_: sum(range(50)))
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.callbacks.pop()
+        gc.set_threshold(*thresholds)
+
+
+def test_archives_are_read_in_several_threads(archive: bytes) -> None:
+    """A process that serves several models loads them so."""
+    with threads_take_turns_anywhere(), ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(open_archive, [archive] * MANY))
+    assert [one.graph for one in read] == MANY * [open_archive(archive).graph]
