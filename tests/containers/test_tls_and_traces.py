@@ -48,43 +48,20 @@ def secured(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Secured]:
     """TLS by its override, traces by OpenTelemetry's variable."""
-    variables = {"KOFN_WORKERS": str(WORKERS), "OTEL_EXPORTER_OTLP_ENDPOINT": heard.endpoint}
+    deployment = tmp_path_factory.mktemp("deployment") / "deployment.yaml"
+    code = {"name": "replication", "k": 1, "n": WORKERS}
+    served = {"name": "digits", "program": "digits-lenet", "code": code}
+    deployment.write_text(json.dumps({"deployments": [served]}))
+    variables = {
+        "KOFN_WORKERS": str(WORKERS),
+        "KOFN_DEPLOYMENT": str(deployment),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": heard.endpoint,
+    }
     with project(checkout, {**images, **variables}, FILES) as made:
         made.compose("up", "--detach", "--wait", "--wait-timeout", "600")
         folder = tmp_path_factory.mktemp("client") / "tls"
         made.compose("cp", "certificates:/var/lib/kofn/tls/client", str(folder))
         yield Secured(made, folder)
-
-
-def test_commands_speak_tls_with_a_composed_cluster(secured: Secured) -> None:
-    """Queries, status and faults, through the published port and with the client's certificate."""
-    told = json.loads(kofn("status", "--json", *secured.flags()))
-    assert [worker["state"] for worker in told["workers"]] == ["up"] * WORKERS
-    assert "accuracy" in kofn("infer", "digits", "--count", "16", *secured.flags())
-    fault = "{delay: {law: constant, value_ms: 1}}"
-    assert "value_ms" in kofn("faults", "set", fault, *secured.flags())
-    assert "value_ms" not in kofn("faults", "clear", *secured.flags())
-
-
-def test_strangers_are_refused_and_told_why(secured: Secured, tmp_path: Path) -> None:
-    """By one who trusts another authority, without a certificate, and in plaintext."""
-    stranger = Authority(tmp_path / "strangers")
-    trusting_others = stranger.certify("client", trusts=stranger)
-    said = kofn("status", *secured.flags(trusting_others), status=1)
-    assert "the other side's certificate is not by the authority given here" in said
-    anonymous = tmp_path / "anonymous"
-    anonymous.mkdir()
-    (anonymous / "ca.crt").write_bytes((secured.folder / "ca.crt").read_bytes())
-    plain = ["--master", secured.cluster.address]
-    for flags in (secured.flags(anonymous), plain):
-        said = kofn("infer", "digits", "--count", "1", *flags, status=1)
-        assert "want a client certificate" in said
-
-
-def test_spans_of_a_composed_cluster_arrive(secured: Secured, heard: Collector) -> None:
-    """Of master and workers, as one trace."""
-    kofn("infer", "digits", "--count", "16", *secured.flags())
-    assert heard.wait_for(is_joined, SPANS_S), [(who, span.name) for who, span in heard.spans]
 
 
 def test_up_gives_containers_tls_and_traces(
@@ -117,6 +94,37 @@ def test_up_gives_containers_tls_and_traces(
             assert heard.wait_for(is_joined, SPANS_S), {who for who, _ in heard.spans}
         finally:
             assert running.end() == 0, log.read_text()
+
+
+def test_commands_speak_tls_with_a_composed_cluster(secured: Secured) -> None:
+    """Queries, status and faults, through the published port and with the client's certificate."""
+    told = json.loads(kofn("status", "--json", *secured.flags()))
+    assert [worker["state"] for worker in told["workers"]] == ["up"] * WORKERS
+    assert "accuracy" in kofn("infer", "digits", "--count", "16", *secured.flags())
+    fault = "{delay: {law: constant, value_ms: 1}}"
+    assert "value_ms" in kofn("faults", "set", fault, *secured.flags())
+    assert "value_ms" not in kofn("faults", "clear", *secured.flags())
+
+
+def test_strangers_are_refused_and_told_why(secured: Secured, tmp_path: Path) -> None:
+    """By one who trusts another authority, without a certificate, and in plaintext."""
+    stranger = Authority(tmp_path / "strangers")
+    trusting_others = stranger.certify("client", trusts=stranger)
+    said = kofn("status", *secured.flags(trusting_others), status=1)
+    assert "the other side's certificate is not by the authority given here" in said
+    anonymous = tmp_path / "anonymous"
+    anonymous.mkdir()
+    (anonymous / "ca.crt").write_bytes((secured.folder / "ca.crt").read_bytes())
+    plain = ["--master", secured.cluster.address]
+    for flags in (secured.flags(anonymous), plain):
+        said = kofn("infer", "digits", "--count", "1", *flags, status=1)
+        assert "want a client certificate" in said
+
+
+def test_spans_of_a_composed_cluster_arrive(secured: Secured, heard: Collector) -> None:
+    """Of master and workers, as one trace."""
+    kofn("infer", "digits", "--count", "16", *secured.flags())
+    assert heard.wait_for(is_joined, SPANS_S), [(who, span.name) for who, span in heard.spans]
 
 
 def gateway() -> str:
