@@ -1,4 +1,7 @@
-"""The cluster that a soak runs on: its processes on this machine, and who can harm them."""
+"""The cluster that a soak runs on: its processes on this machine, and who can harm them.
+
+One that runs already is none of ours: what it deploys is added and taken away again, no more.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -8,10 +11,13 @@ from typing import Any, Literal, Protocol
 import psutil
 
 import kofn
+from bench.soak.systems import MOST_SLOTS, System
 from kofn.chaos import Chaos, Containers, find
 from kofn.launch import Cluster, DockerWorkers, LocalWorkers
+from models.store import Store
 
 Backend = Literal["local", "docker"]
+LEAST_WORKERS = MOST_SLOTS + 3  # two in trouble, and a liar
 UP_S = 180.0  # nine processes that import torch, on a machine that is busy
 
 
@@ -101,6 +107,71 @@ class LaunchedCluster:
         else:
             self._of_workers = {worker.name: worker.pid for worker in self._cluster.workers}
         return {"master": self._cluster.master_pid, **self._of_workers}
+
+
+class RunningCluster:
+    """A master that serves already, and its workers, wherever they are; `async with` deploys.
+
+    Its processes are not ours to pause or to watch.
+
+    Args:
+        address: of the master.
+        systems: are deployed, and undeployed at the end.
+        store: has their models; the master's has the same.
+
+    Raises (on entry):
+        FailedPrecondition: too few workers are up, a name is taken, or a model is another one.
+        KofnError: the master cannot be reached, or does not deploy them.
+    """
+
+    chaos: Chaos | None = None
+    metrics_address = ""
+
+    def __init__(self, address: str, systems: Sequence[System], store: Store) -> None:
+        self.address = address
+        self.workers: list[str] = []
+        self._systems = systems
+        self._store = store
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "RunningCluster":
+        try:
+            await self._deploy()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    async def process_ids(self) -> Mapping[str, int]:
+        """See `Soakable`: of none."""
+        return {}
+
+    async def _deploy(self) -> None:
+        client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
+        told = await client.status()
+        self.workers = [worker.name for worker in told.workers if worker.state == "up"]
+        if len(self.workers) < LEAST_WORKERS:
+            raise kofn.FailedPrecondition(
+                f"A soak needs {LEAST_WORKERS} workers that are up; {self.address} has "
+                f"{len(self.workers)}."
+            )
+        taken = {item.name for item in told.deployments} & {one.name for one in self._systems}
+        if taken:
+            raise kofn.FailedPrecondition(
+                f"{self.address} serves {', '.join(sorted(taken))} already, under a name that the "
+                "soak deploys; undeploy it, or take another master."
+            )
+        for system in self._systems:
+            made = await client.deploy(system.deployment)
+            self._stack.push_async_callback(client.undeploy, system.name)
+            if made.program != self._store.card(system.program).hash:
+                raise kofn.FailedPrecondition(
+                    f"The {system.program} that {self.address} serves is not the one in "
+                    f"{self._store.root}: --store must name the master's model store."
+                )
 
 
 def kinds(chaos: Chaos | None) -> tuple[str, ...]:

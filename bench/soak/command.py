@@ -20,22 +20,34 @@ from kofn.cli.output import words as console
 MOST_SHOWN = 20  # violations
 
 
-def soak(
+def soak(  # noqa: PLR0913 - each flag is an argument to typer
     seconds: Annotated[float, typer.Option(min=10, help="Of load.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Of load and chaos.")] = 0,
     workers: Annotated[
-        int, typer.Option(min=9, max=64, help="Three more than any code has slots, or more.")
-    ] = 9,
+        int | None,
+        typer.Option(min=9, max=64, help="Three more than any code has slots, or more. [9]"),
+    ] = None,
     backend: Annotated[
-        Backend, typer.Option(help="Where workers run: local, docker (the image kofn:latest).")
-    ] = "local",
+        Backend | None,
+        typer.Option(help="Where workers run: local, docker (the image kofn:latest). [local]"),
+    ] = None,
+    master: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a cluster that runs already, with nine workers or more: faults are "
+            "injected only, memory and logs not looked at. What else it serves suffers, too."
+        ),
+    ] = None,
     record: Annotated[
         Path | None, typer.Option(help="Append the record, a line of JSON, to this file.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the run as PNG.")] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="For the models, trained at need; default: beside the user's own."),
+        typer.Option(
+            help="For the models, trained at need; default: beside the user's own, with --master "
+            "the user's own, as it must be the master's."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -43,15 +55,24 @@ def soak(
 
     Exit status 1 when something is wrong; it is told, and the services' logs are kept.
     """
+    import kofn
     from bench.soak import report
-    from bench.soak.run import Settings
+    from bench.soak.run import Settings, soak_running
     from bench.soak.run import soak as run
     from models.store import Store
 
+    launched = (workers, backend, record, plot)
+    if master is not None and any(given is not None for given in launched):
+        raise typer.BadParameter(
+            "goes without --backend, --workers, --record and --plot: the processes of a cluster "
+            "that runs already are neither harmed nor watched.",
+            param_hint="--master",
+        )
     run_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder = Path(tempfile.mkdtemp(prefix="kofn-soak-"))
-    kept = Store(store or Store().root / ".bench")
-    settings = Settings(seconds, seed, workers, backend)
+    kept = Store(store or (Store().root / ".bench" if master is None else None))
+    settings = Settings(seconds, seed, workers or 9, backend or "local")
+    where = f"--backend {settings.backend}" if master is None else f"--master {master}"
     with Progress(
         TextColumn("soaking"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
         console=console, transient=True,
@@ -63,15 +84,21 @@ def soak(
                 bar.console.print(line)
                 events.write(line + "\n")
 
-            soaked = asyncio.run(
-                run(
-                    settings, kept, folder, tell,
-                    lambda now, says: bar.update(task, completed=now, description=says),
-                )
-            )  # fmt: skip
+            def show(now: float, says: str) -> None:
+                bar.update(task, completed=now, description=says)
+
+            if master is None:
+                running = run(settings, kept, folder, tell, show)
+            else:
+                running = soak_running(master, settings, kept, tell, show)
+            try:
+                soaked = asyncio.run(running)
+            except kofn.KofnError as error:
+                bar.console.print(f"[red]soak[/]: {error}; logs, if there are any: {folder}")
+                raise typer.Exit(2) from error
     found = {
         **report.record(soaked), **provenance(), "run": run_at,
-        "command": f"python -m bench soak --backend {backend} --seconds {seconds:g}",
+        "command": f"python -m bench soak {where} --seconds {seconds:g}",
     }  # fmt: skip
     if record is not None:
         with record.open("a") as file:

@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import kofn
 from bench.soak import plan, verdict
 from bench.soak.chaos import Chaos, Event
-from bench.soak.cluster import Backend, LaunchedCluster, Soakable, kinds
+from bench.soak.cluster import Backend, LaunchedCluster, RunningCluster, Soakable, kinds
 from bench.soak.ledger import Ledger, Violation
 from bench.soak.load import Load
 from bench.soak.logs import suspicious
@@ -32,13 +33,13 @@ class Settings:
         seconds: of load.
         seed: of load and chaos.
         workers: at least three more than any code has slots: two in trouble, and a liar.
-        backend: where the workers run.
+        backend: where the workers run; "running": nobody here started them.
     """
 
     seconds: float = 60.0
     seed: int = 0
     workers: int = 9
-    backend: Backend = "local"
+    backend: Backend | Literal["running"] = "local"
 
 
 @dataclass
@@ -85,17 +86,36 @@ async def soak(
     await asyncio.to_thread(provide, store)
     right = await asyncio.to_thread(truth, store)
     deployments = [system.deployment for system in SYSTEMS]
-    ears = Ears()
-    logging.getLogger().addHandler(ears)
-    try:
+    assert settings.backend != "running"
+    with _listening() as ears:
         async with LaunchedCluster(
             settings.backend, settings.workers, deployments, store.root, folder
         ) as cluster:
             soaked = await soak_on(cluster, settings, right, tell, update)
-    finally:
-        logging.getLogger().removeHandler(ears)
     for name, text in (await asyncio.to_thread(_logs, folder)).items():
         soaked.violations += suspicious(name, text)
+    soaked.violations += ears.heard
+    return soaked
+
+
+async def soak_running(
+    master: str,
+    settings: Settings,
+    store: Store,
+    tell: Callable[[str], None],
+    update: Callable[[float, str], None] = lambda now, says: None,
+) -> Soaked:
+    """Run one on a master that serves already, with what it has for workers.
+
+    Faults are injected only; memory, files, tasks and logs are not looked at. Arguments as of
+    `soak`, `master` its address; raises what `RunningCluster` raises.
+    """
+    await asyncio.to_thread(provide, store)
+    right = await asyncio.to_thread(truth, store)
+    with _listening() as ears:
+        async with RunningCluster(master, SYSTEMS, store) as cluster:
+            settings = replace(settings, workers=len(cluster.workers), backend="running")
+            soaked = await soak_on(cluster, settings, right, tell, update)
     soaked.violations += ears.heard
     return soaked
 
@@ -165,6 +185,16 @@ async def soak_on(
     soaked.violations += grown
     soaked.violations += verdict.leaks(idle, quiet)
     return soaked
+
+
+@contextmanager
+def _listening() -> Iterator[Ears]:
+    ears = Ears()
+    logging.getLogger().addHandler(ears)
+    try:
+        yield ears
+    finally:
+        logging.getLogger().removeHandler(ears)
 
 
 def _standing(ledger: Ledger, chaos: Chaos) -> str:

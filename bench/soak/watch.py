@@ -41,9 +41,12 @@ class Watch:
 
     async def now(self) -> dict[str, Sample]:
         """One sample of each process that is there."""
-        tasks = await asyncio.to_thread(_tasks, self._cluster.metrics_address)
+        processes = await self._cluster.process_ids()
+        tasks = None
+        if processes:
+            tasks = await asyncio.to_thread(_tasks, self._cluster.metrics_address)
         found = {}
-        for name, pid in (await self._cluster.process_ids()).items():
+        for name, pid in processes.items():
             try:
                 family = family_of(pid)
                 rss_mib, files = resident_mib(family), _files(family)
