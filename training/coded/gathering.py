@@ -1,7 +1,7 @@
 """Results of all peers, waited for until they decode: for the slow no longer than is worth it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from training.coded.nodes import Array
@@ -28,7 +28,7 @@ class Lost(RuntimeError):
 async def gathered(
     own: Mapping[int, Array],
     calls: Mapping[int, Coroutine[Any, Any, Array]],
-    decode: Callable[[Mapping[int, Array]], T],
+    decode: Callable[[Mapping[int, Array]], Awaitable[T]],
 ) -> tuple[Mapping[int, Array], T]:
     """Results, and what they decode to; what is late then is given up.
 
@@ -68,8 +68,9 @@ async def gathered(
         while pending and (left_s := until_s - clock()) > 0:
             await more(left_s)
         while True:
+            some = dict(results)
             try:
-                return dict(results), decode(results)
+                return some, await decode(some)
             except UNDECODABLE as error:
                 why = error
             if not pending:

@@ -42,7 +42,8 @@ async def rebuilt(
             streams = {node: peers.strips(node, layer, part, checkpoint) for node in helpers}
             try:
                 strips = [
-                    scheme.share(some, number, checkpoint) async for some in _in_step(streams)
+                    await asyncio.to_thread(scheme.share, some, number, checkpoint)
+                    async for some in _in_step(streams)
                 ]
             except UNDECODABLE as error:
                 raise StateLost(f"Node {number}, from step {checkpoint}: {error}") from error

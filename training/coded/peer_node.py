@@ -7,25 +7,30 @@ it. Before an update reaches its block all nodes compare random projections of w
 to use; who is wrong goes through the step again by the answers that it kept. Blocks are compared
 now and then; a wrong one is made anew from the node's own copy and the updates since.
 
+All that computes runs in a thread, one piece after the other, so that peers are answered meanwhile.
+
 Who fell behind, or was killed and starts with nothing, makes its block from the others' copies of
 theirs, and replays what it has missed. Nobody waits for it: its share is erased until it is back.
 """
 
 import asyncio
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from training.coded.gathering import Lost, gathered
-from training.coded.local import NO_FAULTS, Faulty, Rates
+from training.coded.local import NO_FAULTS, Rates
 from training.coded.network import Wanted
-from training.coded.nodes import Array, Inputs, Part
+from training.coded.nodes import Array, Part
 from training.coded.peer_joining import WITNESSES, rebuilt, witnessed
-from training.coded.peer_plan import NodeReport, Plan, stacked
+from training.coded.peer_plan import NodeReport, Plan
 from training.coded.peer_state import Done, NodeState
+from training.coded.peer_work import Answered, Work, key_of
 from training.coded.peers import Factors, Gone, Key, Peers, Standing
 from training.coded.scheme import UNDECODABLE, Answer, Scheme
 from training.coded.weight import SPARE_COLUMNS, StateLost
@@ -43,13 +48,13 @@ class Spoilt(RuntimeError):
 class _Moment:
     """What this node has to give at a key: computed once for every attempt."""
 
-    make: Callable[[], Array]
-    by_attempt: dict[int, Array] = field(default_factory=dict)
+    make: Callable[[], Awaitable[Array]]
+    by_attempt: dict[int, "asyncio.Future[Array]"] = field(default_factory=dict)
 
-    def result(self, attempt: int) -> Array:
+    async def result(self, attempt: int) -> Array:
         if attempt not in self.by_attempt:
-            self.by_attempt[attempt] = self.make()
-        return self.by_attempt[attempt]
+            self.by_attempt[attempt] = asyncio.ensure_future(self.make())
+        return await asyncio.shield(self.by_attempt[attempt])  # one who asks may give up
 
 
 class PeerNode:
@@ -64,7 +69,6 @@ class PeerNode:
 
     Attributes:
         state: what it holds.
-        rates: of its faults.
         report: what has happened.
     """
 
@@ -75,16 +79,17 @@ class PeerNode:
         self.report = NodeReport()
         self._plan = plan
         self._peers = peers
-        self.rates = rates
-        self._faulty = Faulty((seed, number))
+        self._work = Work(number, plan, rates, seed)
         self._moments: dict[Key, _Moment] = {}
+        self._turn = asyncio.Lock()  # to compute
+        self._updating = 0  # the step whose update has begun, or is done
         self._changed = asyncio.Event()  # set, and replaced, whenever moments or the step change
-        self.state = NodeState(number, plan, lambda block: self._touch(block, self.rates.update))
+        self.state = NodeState(number, plan, self._work.updated)
 
     @property
     def faults(self) -> int:
         """That have struck here."""
-        return self._faulty.count
+        return self._work.faults
 
     @property
     def is_done(self) -> bool:
@@ -113,24 +118,18 @@ class PeerNode:
                 raise Gone
             changed = self._changed
             await changed.wait()
-        if attempt and key.step <= self.state.step and key.phase != "scrub":
+        if attempt and key.step <= self._updating and key.phase != "scrub":
             raise Gone  # its block has changed since
-        return self._moments[key].result(min(attempt, RETRIES))
+        return await self._moments[key].result(min(attempt, RETRIES))
 
     async def _descend(self, step: int) -> None:
         answered: dict[Key, Mapping[int, Array]] = {}
-        passes = self._plan.network.passes(*self._plan.batch(step), self._activated)
-        value: Array | None = None
-        while True:
-            try:
-                wanted = next(passes) if value is None else passes.send(value)
-            except StopIteration as end:
-                factors = self._plan.clipped(end.value)
-                break
-            key = _key(step, wanted)
-            answered[key], answer = await self._product(key, wanted)
-            value = self._decoded(answer.values)
-        self.state.commit(step, await self._verified(step, factors, answered))
+        passes, reached = await self._computed(lambda: self._work.begun(step))
+        while isinstance(reached, Wanted):
+            key = key_of(step, reached)
+            answered[key], answer = await self._product(key, reached)
+            reached = await self._computed(partial(self._work.advanced, passes, answer))
+        await self._commit(step, await self._verified(step, reached, answered))
         if step % self._plan.scrub_every == 0 or self.is_done:
             await self._scrub(step)
         if step % self._plan.recipe.checkpoint_every == 0 or self.is_done:
@@ -138,19 +137,12 @@ class PeerNode:
         self._forget(step)
 
     async def _product(self, key: Key, wanted: Wanted) -> tuple[Mapping[int, Array], Answer]:
-        scheme, block = self._plan.schemes[wanted.layer], self.state.blocks[wanted.layer]
-        encode = scheme.backward_inputs if wanted.transpose else scheme.forward_inputs
-        decode = scheme.backward if wanted.transpose else scheme.forward
-
-        def make() -> Array:
-            coded = encode(_finite(wanted.values), [self.number])[self.number]
-            with np.errstate(all="ignore"):
-                product = block.multiply(
-                    self._touch(coded, self.rates.encode), transpose=wanted.transpose
-                )
-            return self._touch(product, self.rates.product)
-
-        found, answer = await self._gathered(key, make, lambda some: decode(some, key.step))
+        block = self.state.blocks[wanted.layer]
+        found, answer = await self._gathered(
+            key,
+            lambda: self._work.share(wanted, block),
+            lambda some: self._work.decoded(wanted, some, key.step),
+        )
         self.report.located += len(answer.liars - {self.number})
         return found, answer
 
@@ -158,57 +150,30 @@ class PeerNode:
         self,
         step: int,
         factors: list[Factors],
-        answered: Mapping[Key, Mapping[int, Array]],
+        answered: Answered,
     ) -> Done:
         """An update whose inputs fit the others'. Raises Gone, where this node finds none."""
-        rows = -(-(self._plan.count + SPARE_COLUMNS) // self._plan.recipe.batch_size)
-        inputs = self._inputs(factors)
-        projected = [one.projected(step, rows) for one in inputs]
+        done, projected = await self._computed(lambda: self._work.done(step, factors))
         found, wrong = await self._gathered(
-            Key(step, "verify"), lambda: stacked(projected), self._plan.wrong_inputs
+            Key(step, "verify"), lambda: projected, self._plan.wrong_inputs
         )
+
+        def again() -> tuple[Done, frozenset[int]]:
+            done, projected = self._work.done(step, self._work.again(step, answered))
+            return done, self._plan.wrong_inputs({**found, self.number: projected})
+
         for _ in range(RETRIES):
             if self.number not in wrong:
-                return Done(factors, inputs)
+                return done
             self.report.redone += 1
-            factors = self._again(step, answered)
-            inputs = self._inputs(factors)
-            projected = [one.projected(step, rows) for one in inputs]
-            try:
-                wrong = self._plan.wrong_inputs({**found, self.number: stacked(projected)})
-            except UNDECODABLE:
-                continue
+            with suppress(*UNDECODABLE):
+                done, wrong = await self._computed(again)
         raise Gone
 
-    def _again(
-        self,
-        step: int,
-        answered: Mapping[Key, Mapping[int, Array]],
-    ) -> list[Factors]:
-        """A step by the answers that were kept, decoded once more."""
-        passes = self._plan.network.passes(*self._plan.batch(step), self._activated)
-        wanted = next(passes)
-        while True:
-            scheme = self._plan.schemes[wanted.layer]
-            decode = scheme.backward if wanted.transpose else scheme.forward
-            answer = decode(answered[_key(step, wanted)], step)
-            try:
-                wanted = passes.send(self._decoded(answer.values))
-            except StopIteration as end:
-                return self._plan.clipped(end.value)
-
-    def _inputs(self, factors: list[Factors]) -> list[Inputs]:
-        found = []
-        for scheme, one in zip(self._plan.schemes, factors, strict=True):
-            activation, signal = _finite(one.activation), _finite(one.signal)
-            coded = scheme.update_inputs(activation, signal, [self.number])[self.number]
-            found.append(
-                Inputs(
-                    self._touch(coded.activation, self.rates.encode),
-                    self._touch(coded.signal, self.rates.encode),
-                )
-            )
-        return found
+    async def _commit(self, step: int, done: Done) -> None:
+        self._updating = step
+        await self._computed(lambda: self.state.apply(step, done))
+        self.state.commit(step, done)
 
     async def _scrub(self, step: int) -> None:
         columns = self._plan.count + SPARE_COLUMNS
@@ -225,13 +190,15 @@ class PeerNode:
 
                 found, liars = await self._gathered(key, sketch, wrong)
                 if self.number in liars:
-                    self._restore()
-                    if self.number in wrong({**found, self.number: sketch()}):
+                    await self._restore()
+                    if self.number in await self._computed(
+                        lambda: wrong({**found, self.number: sketch()})  # noqa: B023 - at once
+                    ):
                         raise Spoilt
 
-    def _restore(self) -> None:
+    async def _restore(self) -> None:
         self.report.restored += 1
-        self.state.restore()
+        await self._computed(self.state.restore)
 
     async def _join(self, *, anew: bool = False) -> None:
         """Be where most others are: by replay, or by their copies and replay.
@@ -263,10 +230,12 @@ class PeerNode:
         if anew or (first <= where and len(tellers) < WITNESSES):
             self.report.rebuilt += 1
             self.state.replace(*await rebuilt(self.number, self._plan, self._peers, others))
+            self._updating = self.state.step
         while self.state.step < where:
             step = self.state.step + 1
             factors = await witnessed(self._peers, step, others)
-            self.state.commit(step, Done(factors, self._inputs(factors)))
+            inputs = await self._computed(partial(self._work.inputs, factors))
+            await self._commit(step, Done(factors, inputs))
             self.report.replayed += 1
             if step % self._plan.recipe.checkpoint_every == 0 or self.is_done:
                 self.state.checkpoint()
@@ -285,20 +254,21 @@ class PeerNode:
     ) -> tuple[Mapping[int, Array], T]:
         """All nodes' results at a moment, and what they decode to; asked for again where they do
         not. Raises Gone, where the others have gone on; StateLost."""
-        moment = self._moments[key] = _Moment(make)
+        moment = self._moments[key] = _Moment(lambda: self._computed(make))
         self._tell_waiting()
         others = [node for node in range(self._plan.count) if node != self.number]
         for attempt in range(RETRIES + 1):
+            own = {self.number: await moment.result(attempt)}
             calls = {node: self._peers.result(node, key, attempt) for node in others}
             try:
-                return await gathered({self.number: moment.result(attempt)}, calls, decode)
+                return await gathered(own, calls, lambda some: self._computed(lambda: decode(some)))
             except Lost as error:
                 if error.are_gone:
                     raise Gone from error
                 why = error
             self.report.retries += 1
             if attempt and key.phase in ("forward", "backward"):
-                self._restore()
+                await self._restore()
         raise StateLost(f"Node {self.number} at {key}: {why}") from why
 
     def _forget(self, step: int) -> None:
@@ -310,20 +280,6 @@ class PeerNode:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _activated(self, values: Array) -> Array:
-        return self._touch(values, self.rates.activation)
-
-    def _decoded(self, values: Array) -> Array:
-        return self._touch(values, self.rates.decode)
-
-    def _touch(self, values: Array, rate: float) -> Array:
-        return self._faulty.touch(values, rate)
-
-
-def _key(step: int, wanted: Wanted) -> Key:
-    return Key(step, "backward" if wanted.transpose else "forward", wanted.layer)
-
-
-def _finite(values: Array) -> Array:
-    """What can be encoded, of values that were made wrong."""
-    return np.nan_to_num(values)
+    async def _computed(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(work)

@@ -1,7 +1,8 @@
 """What a node without a master holds: its blocks, copies of them, and the steps since.
 
 A block that went wrong is made anew from the copy and the steps, whose inputs were verified before
-they were used. Knows no peers; decides nothing.
+they were used. Knows no peers; decides nothing. `apply` and `restore` compute, and may be run off
+the event loop, one at a time; all else is quick.
 """
 
 from dataclasses import dataclass
@@ -52,9 +53,16 @@ class NodeState:
         self._copies = {0: self._copy()}
         self._done: dict[int, Done] = {}
 
+    def apply(self, step: int, done: Done) -> None:
+        """Do the next step to the blocks; `commit` is to follow."""
+        for block, inputs in zip(self.blocks, done.inputs, strict=True):
+            with np.errstate(all="ignore"):
+                block.stage(Staged(step, inputs, self._plan.rule))
+                block.commit(step)
+                block.weight = self._wrong(block.weight)
+
     def commit(self, step: int, done: Done) -> None:
-        """Do the next step."""
-        self._apply(step, done)
+        """Keep what a step was done by."""
         self._done[step] = done
         self.step = step
 
@@ -71,7 +79,7 @@ class NodeState:
         copy = max(self._copies)
         self._take(self._copies[copy])
         for step in range(copy + 1, self.step + 1):
-            self._apply(step, self._done[step])
+            self.apply(step, self._done[step])
 
     def replace(self, step: int, blocks: list[Block]) -> None:
         """Take blocks that others gave, as of a checkpoint; nothing is known of steps since."""
@@ -95,13 +103,6 @@ class NodeState:
         copy = self._copies[checkpoint][layer].part(part)
         rows = strip_rows(copy)
         return [copy[start : start + rows] for start in range(0, len(copy), rows)]
-
-    def _apply(self, step: int, done: Done) -> None:
-        for block, inputs in zip(self.blocks, done.inputs, strict=True):
-            with np.errstate(all="ignore"):
-                block.stage(Staged(step, inputs, self._plan.rule))
-                block.commit(step)
-                block.weight = self._wrong(block.weight)
 
     def _copy(self) -> list[Block]:
         # Updates make new arrays: to hold the old ones is a copy.

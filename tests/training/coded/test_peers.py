@@ -1,6 +1,7 @@
 """Nodes that train together without a master, in one process, and everything that may go wrong."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
@@ -145,6 +146,27 @@ async def test_a_killed_node_is_replaced_from_the_others_copies() -> None:
     assert back is not None
     assert back.report.rebuilt == 1
     assert back.state.step == 20
+
+
+async def test_a_node_answers_while_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing goes on until a node was asked that is computing."""
+    gate, begun = threading.Event(), threading.Event()
+    passes = Network.passes
+
+    def held(*arguments: object) -> object:
+        begun.set()
+        assert gate.wait(30), "the event loop was not free"
+        return passes(*arguments)  # type: ignore[arg-type]
+
+    async def asked(peers: Direct, runs: list["asyncio.Task[None]"]) -> None:
+        await until(begun.is_set, 60)
+        assert (await peers.standing(0)).step == 0
+        gate.set()
+
+    monkeypatch.setattr(Network, "passes", held)
+    agreed = plan(steps=1)
+    await together(agreed, meanwhile=asked)  # type: ignore[arg-type]
+    monkeypatch.undo()
 
 
 class Forgetful(Direct):
