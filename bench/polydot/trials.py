@@ -60,7 +60,7 @@ def one_entry(rng: Rng, size: float) -> Lie:
 
     def lie(result: Array) -> Array:
         error = np.zeros(result.shape)
-        error.flat[rng.integers(error.size)] = 1.0
+        error.flat[rng.integers(error.size)] = rng.standard_normal()
         return _moved(result, size * error)
 
     return lie

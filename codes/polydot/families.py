@@ -18,6 +18,8 @@ Mixes = NDArray[Any]  # float64, or complex128 for the family conj
 Whole = NDArray[np.int_]
 Powers = Callable[[int, Whole], Mixes]
 FAMILIES = ("mono", "conj", "circle", "cheb", "rkrp")
+# Points that are mirrored at the imaginary axis leave real parts that no parity of some nodes sees.
+TURN = (np.sqrt(5) - 2) / 2
 SEED = 7  # of rkrp: of all who share a code, the same
 
 
@@ -71,9 +73,9 @@ def angles(nodes: int, orders: Whole) -> NDArray[np.float64]:
 
 
 def half_circle(nodes: int, exponents: Whole) -> Mixes:
-    """Powers of exp(i pi (k + 1/2) / nodes). On the whole circle half of the points would compute
-    the others' conjugates."""
-    return np.asarray(np.exp(1j * angles(nodes, exponents)))
+    """Powers of exp(i pi (k + 1/2 + TURN) / nodes). On the whole circle half of the points would
+    compute the others' conjugates."""
+    return np.asarray(np.exp(1j * (angles(nodes, exponents) + np.pi * TURN * exponents / nodes)))
 
 
 def segment(nodes: int, exponents: Whole) -> Mixes:

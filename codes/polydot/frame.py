@@ -81,8 +81,8 @@ class Pattern:
         decoder: [wanted, rows].
         parity: [rows - K, rows], orthonormal; times honest rows it is 0.
         noise_gain: Frobenius norm of the decoder: what noise of every row grows to.
-        hidden_gain: how much larger an error of one node may come out than its parity; 0 where
-            there are too few rows to check any.
+        hidden_gain: how much larger an error of one node may come out than its parity; of one real
+            row of a node where there are too few parities for whole nodes; 0 without any.
     """
 
     decoder: Matrix
@@ -201,7 +201,7 @@ class Frame:
             pattern.noise_gain * noise * np.sqrt(rows.entries)
             + (pattern.hidden_gain * syndrome if syndrome and most_liars != 0 else 0.0)
         )
-        estimate = float(error / max(norm, usual)) if error else 0.0
+        estimate = float(error / max(norm, usual)) + rows.eps / 2 if error else 0.0
         if not estimate <= limit:
             raise Inaccurate(kept, estimate, limit)
         return Decoded(values, estimate, liars, kept)
@@ -326,13 +326,13 @@ def _factored(rows: Matrix, nodes: tuple[int, ...], frame: Frame) -> tuple[Matri
 
 def _pattern_of(decoder: Matrix, parity: Matrix, width: int) -> Pattern:
     hidden = 0.0
-    if len(parity) >= width:
-        for start in range(0, decoder.shape[1], width):
-            own = slice(start, start + width)
-            _, sizes, right = np.linalg.svd(parity[:, own], full_matrices=False)
-            if not sizes[-1] > SMALLEST_LEVER:
-                hidden = np.inf
-                break
-            worst = np.linalg.norm(decoder[:, own] @ (right.T / sizes), 2)
-            hidden = max(hidden, float(worst))
+    checked = min(width, len(parity))  # rows in which an error is seen, whatever it is
+    for start in range(0, decoder.shape[1], checked) if checked else ():
+        own = slice(start, start + checked)
+        _, sizes, right = np.linalg.svd(parity[:, own], full_matrices=False)
+        if not sizes[-1] > SMALLEST_LEVER:
+            hidden = np.inf
+            break
+        worst = np.linalg.norm(decoder[:, own] @ (right.T / sizes), 2)
+        hidden = max(hidden, float(worst))
     return Pattern(decoder, parity, float(np.linalg.norm(decoder)), hidden)

@@ -1,13 +1,14 @@
 """Coded products: what comes out is the product, from any nodes that are enough, or nothing."""
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
 
 from bench.polydot.trials import made
-from codes.polydot import Inaccurate, NotRecoverable, Product, product_noise
-from codes.polydot.families import FAMILIES
+from codes.polydot import Inaccurate, NotRecoverable, Product, TooManyErrors, product_noise
+from codes.polydot.families import FAMILIES, TURN
+from codes.polydot.verify import tried
 from codes.verify import subsets
 
 GRIDS = list(product((1, 2, 3), repeat=3))
@@ -97,10 +98,10 @@ def test_what_all_nodes_get_whole_is_not_copied() -> None:
 
 
 def test_half_circle_by_hand() -> None:
-    """(2, 1, 1) of 2 nodes: A~ = (A_0 + z A_1) / sqrt 2 at z = exp(i pi / 4)."""
+    """(2, 1, 1) of 2 nodes: A~ = (A_0 + z A_1) / sqrt 2 at z = exp(i pi (1/2 + TURN) / 2)."""
     code = Product(2, 1, 1, 2, "conj")
     share = code.encode_a(np.array([[2.0], [3.0]]))[0].item()
-    assert share == pytest.approx((2 + np.exp(0.25j * np.pi) * 3) / np.sqrt(2))
+    assert share == pytest.approx((2 + np.exp(0.5j * np.pi * (0.5 + TURN)) * 3) / np.sqrt(2))
 
 
 def test_families_are_chosen_by_the_rules() -> None:
@@ -169,3 +170,27 @@ def test_results_that_do_not_fit_together_are_refused_by_name() -> None:
     real = {node: result.real for node, result in made(Product(2, 2, 2, 7)).results.items()}
     with pytest.raises(ValueError, match="complex"):
         trial.code.decode(real, trial.noise, (13, 12))
+
+
+def test_one_part_of_a_result_hides_behind_no_other_node() -> None:
+    """Two of three nodes lie, more than are corrected, and each in one part of one entry only."""
+    code = Product(1, 2, 1, 3, "conj")
+    for (first, second), parts in product(permutations(range(3), 2), product((1, 1j), repeat=2)):
+        trial = tried(code, np.float64, (4, 6, 4), seed=0)
+        lies = {node: trial.results[node].copy() for node in (first, second)}
+        lies[first][0, 0] += parts[0]
+        lies[second][1, 1] += 1e-9 * parts[1]
+        told = trial.told(lies)
+        try:
+            decoded = told.decode()
+        except (TooManyErrors, Inaccurate):
+            continue
+        assert told.error(decoded) <= decoded.estimate, (first, second, parts)
+
+
+def test_rounding_what_is_returned_is_in_the_estimate() -> None:
+    """Of many copies the mean is better than the precision that it is given in."""
+    for seed in range(40):
+        trial = tried(Product(1, 1, 1, 60, "cheb"), np.float32, (21, 3, 4), seed)
+        decoded = trial.decode()
+        assert trial.error(decoded) <= decoded.estimate
