@@ -16,7 +16,7 @@ from master.policy import FALLBACK_S, FLOOR_S, MIN_SAMPLES, Moments
 
 BULK = 0.98  # of the tasks that are no stragglers: once so many would have replied, one is late
 WAVES = 3  # times as long: who is out for longer is taken to be as likely to reply
-COMMON, RARE = 1.5, 1.25  # times the budget: stragglers from and to which all is sent at once
+COMMON, RARE = 1.0, 0.8  # times the budget: stragglers from and to which all is sent at once
 # Sending all at once harms where the median grows by so much: the workers have too much to do.
 WORSE = 1.5
 # Estimates, of a sixteenth of the law's window each, until it is tried again; each time longer.

@@ -137,7 +137,8 @@ class Choice:
 
     def _options(self, late: int, chosen: list[int]) -> list[list[int]]:
         """What could be sent next: each own slot of a pending answer that is late or lost, or as
-        few others as give all answers together with what came and what is sent anew."""
+        few others as give all answers together with what came and what is sent anew; where those
+        do that are chosen, one other, should one of them straggle, too."""
         own = mask(s for j in bits(self._at.pending) for s in bits(self._gains.own[j]))
         idle = ((1 << self._gains.sent) - 1) & ~(self._at.came | self._at.out)
         again = self.sendable((late | idle) & own)
@@ -151,6 +152,8 @@ class Choice:
             return all(self._gives(j, slots) for j in pending)
 
         options = [[slot] for slot in again]
+        if chosen and is_enough(given):
+            return options + [[slot] for slot in others[:1]]
         together = fewest([*others, *again], given, is_enough)
         if together and is_enough(given | mask(together)):
             options.append(together)

@@ -7,7 +7,7 @@ the chances are.
 from dataclasses import dataclass
 
 MOST_SAVED = 40.0  # tasks: what a purse holds, and what a burst of stragglers may cost at once
-LEAST_GAIN, DEAREST = 0.15, 0.8  # answers a task: its price from half a purse on, and of none
+DEAREST, FAIR, CHEAPEST = 0.8, 0.15, 0.03  # answers a task: its price of no, half, a full purse
 
 
 class Purse:
@@ -40,8 +40,14 @@ class Purse:
 
     @property
     def price(self) -> float:
-        """Answers that a task must be expected to give: the more the less is saved."""
-        return max(LEAST_GAIN, DEAREST * (1.0 - 2.0 * self.level))
+        """Answers that a task must be expected to give: the more the less is saved.
+
+        What is left over half a purse goes to second copies of what is late, which give little on
+        average and much in the tail: a group of four waits for its unluckiest task.
+        """
+        if self.level < 0.5:
+            return max(FAIR, DEAREST * (1.0 - 2.0 * self.level))
+        return max(CHEAPEST, FAIR * (2.0 - 2.0 * self.level))
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Extras:
     @property
     def late_s(self) -> float:
         """Until a task is late, from its sending: the less is saved the surer one waits to be."""
-        spare = max(0.0, 2.0 * self.purse.level - 1.0)  # the other half is for tasks late again
+        spare = min(1.0, 2.0 * self.purse.level)
         return self.latest_s - (self.latest_s - self.again_s) * spare
 
     def hope(self, age_s: float) -> float:

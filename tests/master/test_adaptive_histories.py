@@ -135,7 +135,7 @@ def test_every_history_keeps_to_the_purse(code: Toy, at_once: bool, tasks: float
     assert explore(gather, observe(code, full(tasks), at_once=at_once, max_sends=sends)) > 20
 
 
-def late(code: Decodable, came: Sequence[int], tasks: float = MOST_SAVED) -> list[int]:
+def late(code: Decodable, came: Sequence[int], tasks: float = MOST_SAVED / 2) -> list[int]:
     """What is sent at the first late moment, where these slots of the first have replied."""
     gather = begin(code, full(tasks))
     gather.start(0.0)
@@ -158,8 +158,13 @@ def test_a_parity_serves_one_late_slot_and_each_of_several_is_sent_again() -> No
     assert late(parity, []) == [0, 1]
 
 
+def test_a_purse_that_is_full_pays_for_second_copies() -> None:
+    parity = codes.make("parity", k=2, n=3)
+    assert late(parity, [1], tasks=MOST_SAVED) == [0, 2]
+
+
 def test_a_code_without_own_slots_sends_what_is_short_at_once_or_nothing() -> None:
-    assert late(LAGRANGE, [0]) == [3, 4]
+    assert late(LAGRANGE, [0], tasks=2.0) == [3, 4]
     assert late(LAGRANGE, [0], tasks=1.5) == []
 
 
