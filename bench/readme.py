@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import codes
-from bench import adaptive, frontier, liars, live_accuracy, records
+from bench import adaptive, adaptive_sweeps, frontier, liars, live_accuracy, records
 from bench.cells import read_table
 from bench.soak import report
 from bench.trained_table import TITLES, cells, newest
+from report.records import read
+from report.sweeps import points
 
 
 def codes_table() -> str:
@@ -143,6 +145,14 @@ def adaptive_tables() -> str:
         told += f"{how.capitalize()}, {shown[0]['requests']:,} requests each:\n\n"
         told += markdown(adaptive.TITLES, rows) + "\n"
     return told + _made_by("adaptive")
+
+
+def adaptive_in_sweeps() -> str:
+    """Of the newest records of the sweeps: adaptive redundancy beside the best static policy."""
+    rows = list(adaptive_sweeps.rows(points(read([records.RESULTS]))))
+    if not rows:
+        return "Not measured yet: `python -m bench sweep worker-counts --save`, and so on.\n"
+    return markdown(adaptive_sweeps.TITLES, rows)
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,0 +1,33 @@
+"""The table of adaptive redundancy beside static policies, from records of sweeps."""
+
+from bench.adaptive_sweeps import TITLES, rows
+from report.sweeps import points
+from support.sweeps import SYSTEMS, sweep_record
+
+
+def told(like: str, *others: str) -> list[dict[str, str]]:
+    """Rows where adaptive redundancy does as well as a system does that the records know."""
+    own = sweep_record(like) | {"system": "adaptive", "title": "parity, adaptive"}
+    found = points([own, *(sweep_record(title) for title in others)])
+    names = [f"{title} {place}" for place, title in enumerate(TITLES)]
+    return [dict(zip(names, row, strict=True)) for row in rows(found)]
+
+
+def test_the_best_static_policy_is_told_and_the_best_at_no_more_load() -> None:
+    (row,) = told("hedged", *SYSTEMS)
+    assert row["best static, ms 6"].startswith("backup: ")
+    assert row["best at no more load, ms 10"].startswith("hedged: ")
+    assert row["adaptive is 9"].endswith(", worse")
+    assert (row["load 5"], row["load 8"]) == ("1.07", "1.25")
+
+
+def test_what_is_as_good_is_not_called_worse() -> None:
+    (row,) = told("backup", "backup", "uncoded")
+    assert "worse" not in row["adaptive is 9"]
+
+
+def test_a_quick_system_that_answers_wrongly_is_no_rival_and_alone_there_is_none() -> None:
+    (row,) = told("hedged", "split-lagrange R=4", "hedged")
+    assert row["best static, ms 6"].startswith("hedged: ")
+    assert told("hedged") == told("hedged", "uncoded") == []
+    assert list(rows(points([sweep_record("hedged")]))) == []
