@@ -21,7 +21,7 @@ async def collected(plan: Plan, peers: Peers, timeout_s: float = 3600.0) -> list
     Raises:
         StateLost: they were not done in time, or their copies do not give the weights.
     """
-    steps, enough = plan.recipe.steps, min(plan.needed + 1, plan.count)
+    steps, enough = plan.recipe.steps, plan.needed
     try:
         async with asyncio.timeout(timeout_s):
             while len(done := await _done(plan, peers)) < enough:  # noqa: ASYNC110 - asked

@@ -19,6 +19,7 @@ from codes.base import Matrix
 from codes.locating import MOST_CHOICES
 
 SIGMAS = 4.0  # singular values of pure noise reach sigma (sqrt L + sqrt D), and seldom 1.1 of that
+FAINT = 100.0  # errors that are related and less above noise than that fit many sets of nodes
 ROUNDING = 50 * float(np.finfo(np.float64).eps)  # of the parities themselves, of what they are of
 
 AT_ONCE = 2000  # sets of nodes that are compared in one go: some MB
@@ -65,6 +66,8 @@ def located(
         if not rank:
             return liars, float(sizes[0])
         found = _suspects(checks, left, sizes, rank, limit, width)
+        if len(found) > rank and sizes[rank - 1] < FAINT * limit:
+            raise Unexplained
         liars = tuple(sorted((*liars, *(kept[i] for i in found))))
 
 
@@ -135,7 +138,7 @@ def _explain(
     columns = [int(i) * width + row for i in some for row in range(width)]
     q, _ = np.linalg.qr(checks[:, columns])
     rest = signal - q @ (q.T @ signal)
-    return bool(np.linalg.norm(rest, 2) <= 2 * limit)
+    return bool(np.linalg.norm(rest, 2) <= limit / 2)  # noise alone reaches 1.1 / SIGMAS of it
 
 
 def _best_of(checks: Matrix, nodes: int, count: int, signal: Matrix, width: int) -> tuple[int, ...]:

@@ -93,11 +93,11 @@ async def test_the_command_collects_what_nodes_have_without_those_that_left(
 
 
 async def test_no_more_nodes_than_the_code_needs_give_their_weights() -> None:
-    settings = config(nodes=3, steps=4)
+    settings = config(nodes=4, steps=4)
     plan = settings.plan()
     assert plan.needed == plan.count
     async with AsyncExitStack() as stack:
-        servers = [NodeServer(number, plan, settings.addresses) for number in range(3)]
+        servers = [NodeServer(number, plan, settings.addresses) for number in range(4)]
         for server in servers:
             await stack.enter_async_context(server)
         await asyncio.gather(*(server.training for server in servers))

@@ -9,7 +9,7 @@ from training.coded.network import Network
 from training.coded.nodes import Array, Inputs, Part, Rule
 from training.coded.peers import Factors
 from training.coded.run import CodedRecipe, batch_of
-from training.coded.scheme import PolyDotScheme
+from training.coded.scheme import SPARE, PolyDotScheme
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Plan:
 
     @property
     def needed(self) -> int:
-        """Nodes that give whatever is asked for."""
-        return max(scheme.layer.node_threshold for scheme in self.schemes)
+        """Nodes that give whatever is asked for, one of them to check the others by."""
+        return max(scheme.layer.node_threshold for scheme in self.schemes) + SPARE
 
     @property
     def rule(self) -> Rule:

@@ -14,6 +14,7 @@ from codes.polydot import Decoded, Frame, Inaccurate, Layer, NotRecoverable, Too
 from codes.polydot.product import joined, mixed
 from training.coded.nodes import Array, Inputs
 
+SPARE = 1  # results beyond those that decode, so that wrong ones are noticed
 UNDECODABLE = (NotRecoverable, Inaccurate, TooManyErrors)
 
 
@@ -185,9 +186,11 @@ class PolyDotScheme(Scheme):
         return joined(blocks, *grid, (self.rows, self.columns))
 
     def _decoded(self, frame: Frame, results: Mapping[int, Array], steps: int) -> Decoded:
+        _check_spare(frame, results)
         return frame.decode(results, noise(frame, results, steps, self.dtype))
 
     def _located(self, frame: Frame, results: Mapping[int, Array], steps: int) -> frozenset[int]:
+        _check_spare(frame, results)
         return frozenset(frame.locate(results, noise(frame, results, steps, self.dtype)))
 
 
@@ -199,7 +202,14 @@ def polydot(
     Raises:
         ValueError: more nodes are needed, or dtype is neither float32 nor float64.
     """
-    return PolyDotScheme(rows, columns, np.dtype(dtype), Layer(blocks_m, blocks_n, nodes))
+    layer = Layer(blocks_m, blocks_n, nodes)
+    needed = layer.backward_frame.node_threshold + SPARE
+    if nodes < needed:
+        raise ValueError(
+            f"{blocks_m} x {blocks_n} blocks need {needed} nodes, one to check the others by, "
+            f"not {nodes}."
+        )
+    return PolyDotScheme(rows, columns, np.dtype(dtype), layer)
 
 
 def spread(
@@ -207,6 +217,13 @@ def spread(
 ) -> Callable[[int, int, np.dtype[Any]], PolyDotScheme]:
     """Gives `polydot` schemes for weights of any shape and dtype."""
     return lambda rows, columns, dtype: polydot(rows, columns, dtype, nodes, blocks_m, blocks_n)
+
+
+def _check_spare(frame: Frame, results: Mapping[int, Array]) -> None:
+    """Of the fewest results that decode none is checked: a wrong one would be believed."""
+    needed = frame.node_threshold + SPARE
+    if len(results) < needed:
+        raise NotRecoverable(sorted(results), range(len(frame.extraction)), needed)
 
 
 def noise(frame: Frame, results: Mapping[int, Array], steps: int, dtype: np.dtype[Any]) -> float:

@@ -194,3 +194,18 @@ def test_rounding_what_is_returned_is_in_the_estimate() -> None:
         trial = tried(Product(1, 1, 1, 60, "cheb"), np.float32, (21, 3, 4), seed)
         decoded = trial.decode()
         assert trial.error(decoded) <= decoded.estimate
+
+
+def test_liars_who_agree_on_hardly_anything_are_not_taken_for_others() -> None:
+    code = Product(3, 2, 2, 29)
+    for number in range(150):
+        rng = np.random.default_rng(number)
+        trial = tried(code, np.float32, (6, 4, 6), seed=number)
+        error = 10.0 ** rng.uniform(-6, -4) * rng.standard_normal((2, 3)).astype(np.float32)
+        liars = rng.choice(code.nodes, 4, replace=False)
+        told = trial.told({int(node): trial.results[int(node)] + error for node in liars})
+        try:
+            decoded = told.decode()
+        except (TooManyErrors, Inaccurate):
+            continue
+        assert told.error(decoded) <= decoded.estimate, number

@@ -1,6 +1,6 @@
 """One coded weight under everything that may go wrong with the nodes that hold it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -220,3 +220,30 @@ def test_what_cannot_be_placed_is_refused(wrong: Array, says: str) -> None:
 def test_code_and_nodes_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="for 12 nodes, and there are 10"):
         CodedWeight("w", polydot(ROWS, COLUMNS, "float64", 12, 4), LocalNodes(10), Policy())
+
+
+class OneByOne(LocalNodes):
+    """Products come one after the other, the first of each wrong."""
+
+    def multiply(
+        self, name: str, version: int, inputs: Mapping[int, Array], *, transpose: bool
+    ) -> Iterator[Mapping[int, Array]]:
+        for results in super().multiply(name, version, inputs, transpose=transpose):
+            for place, (node, values) in enumerate(results.items()):
+                yield {node: values if place else -2 * values}
+
+
+def test_products_that_nothing_checks_are_waited_over() -> None:
+    weight = CodedWeight("w", polydot(ROWS, COLUMNS, "float64", NODES, 4), OneByOne(NODES))
+    weight.place(drawn((ROWS, COLUMNS), 1))
+    plain, activation, signal = (
+        drawn(shape, 1) for shape in ((ROWS, COLUMNS), (COLUMNS, BATCH), (ROWS, BATCH))
+    )
+    assert np.allclose(weight.forward(activation), plain @ activation)
+    assert np.allclose(weight.backward(signal), plain.T @ signal)
+    assert weight.report.retries == 0
+
+
+def test_a_code_without_a_node_to_check_by_is_refused() -> None:
+    with pytest.raises(ValueError, match="4 x 1 blocks need 8 nodes, one to check the others by"):
+        polydot(ROWS, COLUMNS, "float64", 7, 4)
