@@ -4,10 +4,13 @@ It stands beside `scatter`: told who joins and leaves, what was sent and what en
 connection and knows no shard, so that every history of comings and goings can be tested.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
-from heapq import nsmallest
+from itertools import count
 from typing import Literal
+
+from master.ranking import Ranking
 
 State = Literal["live", "frozen", "quarantined", "draining", "gone"]
 
@@ -25,6 +28,11 @@ class _Worker:
     sends: int  # ever; breaks ties for resends
     lateness: float = 0.0  # share of its tasks that were late, lately
 
+    @property
+    def is_late(self) -> bool:
+        """More often than not."""
+        return self.lateness > 0.5
+
 
 class Assignment:
     """The workers that may be sent work, and how much of it each has.
@@ -37,7 +45,13 @@ class Assignment:
 
     def __init__(self) -> None:
         self._workers: dict[str, _Worker] = {}
-        self._order: list[str] = []  # live workers; rotates by one with every group
+        # Live workers by turn, ascending; with every group the first one's becomes the last.
+        self._order: OrderedDict[str, int] = OrderedDict()
+        self._turns = count()
+        # Live workers, kept by `_rank`.
+        self._by_load = Ranking()  # for slots of a group
+        self._by_need = Ranking()  # for resends and hedges
+        self._by_sends = Ranking()
 
     def __len__(self) -> int:
         """How many workers may be sent work."""
@@ -54,11 +68,12 @@ class Assignment:
         known = self._workers.get(worker)
         if known is None:
             # It begins with the least sends seen, or it would get every resend until it caught up.
-            sends = min((self._workers[name].sends for name in self._order), default=0)
-            known = self._workers[worker] = _Worker("live", 0, sends)
+            least = [self._workers[name].sends for name in self._by_sends.least(1)]
+            known = self._workers[worker] = _Worker("live", 0, *(least or [0]))
         known.state = "live"
         if worker not in self._order:
-            self._order.append(worker)
+            self._order[worker] = next(self._turns)
+            self._rank(worker, known)
 
     def drain(self, worker: str) -> None:
         """It finishes what it has and gets nothing new. Unknown workers are ignored."""
@@ -90,9 +105,13 @@ class Assignment:
 
         It counts nothing as sent: say `sent` for each send that really leaves.
         """
-        chosen = nsmallest(n, self._order, key=lambda name: self._workers[name].outstanding)
-        chosen.sort(key=self._is_late)
-        self._order = self._order[1:] + self._order[:1]
+        chosen = self._by_load.least(n)
+        chosen.sort(key=lambda name: self._workers[name].is_late)
+        first = next(iter(self._order), None)
+        if first is not None:
+            self._order[first] = next(self._turns)
+            self._order.move_to_end(first)
+            self._rank(first, self._workers[first])
         return (*chosen, *[None] * (n - len(chosen)))
 
     def another(self, *avoided: Collection[str]) -> str | None:
@@ -102,9 +121,8 @@ class Assignment:
         none does; None when no worker is live.
         """
         for exclude in (*avoided, ()):
-            fresh = [name for name in self._order if name not in exclude]
-            if fresh:
-                return min(fresh, key=self._load)
+            for name in self._by_need.least(1, exclude):
+                return name
         return None
 
     def sent(self, worker: str) -> None:
@@ -116,6 +134,7 @@ class Assignment:
         known = self._workers[worker]
         known.outstanding += 1
         known.sends += 1
+        self._rank(worker, known)
 
     def done(self, worker: str) -> None:
         """One task that was sent to it has ended, however it ended.
@@ -127,6 +146,7 @@ class Assignment:
         if known is None or known.outstanding == 0:
             raise ValueError(f"Worker {worker!r} has no task outstanding that could end.")
         known.outstanding -= 1
+        self._rank(worker, known)
         self._forget_if_over(worker)
 
     def observe(self, worker: str, was_late: bool) -> None:
@@ -134,12 +154,14 @@ class Assignment:
         known = self._workers.get(worker)
         if known is not None:
             known.lateness = MEMORY * known.lateness + (1 - MEMORY) * was_late
+            self._rank(worker, known)
 
     def spare(self, worker: str) -> None:
         """It would have been sent something and was not: so much of its lateness is forgotten."""
         known = self._workers.get(worker)
         if known is not None:
             known.lateness *= FORGIVENESS
+            self._rank(worker, known)
 
     def outstanding(self, worker: str) -> int:
         """Tasks sent to it without an end; 0 for an unknown worker."""
@@ -150,25 +172,35 @@ class Assignment:
         """Assert what must hold between any two calls."""
         live = {name for name, known in self._workers.items() if known.state == "live"}
         assert live == set(self._order), (live, self._order)
-        assert len(self._order) == len(live), f"a worker stands twice in {self._order}"
+        turns = list(self._order.values())
+        assert turns == sorted(set(turns)), f"{turns} do not ascend"
+        rankings = self._by_load, self._by_need, self._by_sends
+        before = [ranking.keys for ranking in rankings]
+        for name in live:
+            self._rank(name, self._workers[name])
+        for ranking, keys in zip(rankings, before, strict=True):
+            assert keys.keys() == live, f"{set(keys)} are ranked, not {live}"
+            assert ranking.keys == keys, f"{keys} is outdated"
         for name, known in self._workers.items():
             assert known.outstanding >= 0, f"{name} has {known.outstanding} outstanding"
             assert known.state != "gone" or known.outstanding > 0, f"{name} is not forgotten"
 
-    def _is_late(self, name: str) -> bool:
-        return self._workers[name].lateness > 0.5
-
-    def _load(self, name: str) -> tuple[bool, int, int]:
-        known = self._workers[name]
-        return self._is_late(name), known.outstanding, known.sends
+    def _rank(self, name: str, known: _Worker) -> None:
+        """Something of it has changed that decides when it is next; nothing, unless it is live."""
+        turn = self._order.get(name)
+        if turn is not None:
+            self._by_load.put(name, (known.outstanding, turn))
+            self._by_need.put(name, (known.is_late, known.outstanding, known.sends, turn))
+            self._by_sends.put(name, (known.sends,))
 
     def _rest(self, worker: str, state: State) -> None:
         known = self._workers.get(worker)
         if known is None or known.state == "gone":
             return
         known.state = state
-        if worker in self._order:
-            self._order.remove(worker)
+        if self._order.pop(worker, None) is not None:
+            for ranking in (self._by_load, self._by_need, self._by_sends):
+                ranking.drop(worker)
 
     def _forget_if_over(self, worker: str) -> None:
         known = self._workers.get(worker)

@@ -215,15 +215,15 @@ class ForgetsLoads(Assignment):
         self._workers.pop(worker, None)
 
 
-class JoinsTwice(Assignment):
-    def join(self, worker: str) -> None:
-        super().join(worker)
-        self._order.append(worker)
+class RanksTheGone(Assignment):
+    def leave(self, worker: str) -> None:
+        self._by_load.drop = lambda name: None  # type: ignore[method-assign]
+        super().leave(worker)
 
 
 class TakesInOrder(Assignment):
     def assign(self, n: int) -> tuple[str | None, ...]:
-        chosen = self._order[:n]
+        chosen = list(self._order)[:n]
         return (*chosen, *[None] * (n - len(chosen)))
 
 
@@ -237,7 +237,7 @@ class IgnoresExclusion(Assignment):
     [
         (ServesTheDraining, "only live workers get work|the live are counted"),
         (ForgetsLoads, "loads agree|no task outstanding"),
-        (JoinsTwice, "stands twice|no live worker|workers are distinct"),
+        (RanksTheGone, "are ranked, not|only live workers get work"),
         (TakesInOrder, "the least loaded"),
         (IgnoresExclusion, "fresh live workers come first"),
     ],
