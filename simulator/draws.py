@@ -69,13 +69,22 @@ def of_law(law: Law, rng: np.random.Generator) -> Draw:
     return endless().__next__
 
 
-def of_delay(delay: Delay | None, rng: np.random.Generator) -> Draw:
-    """Delays that one worker injects, one at each call, in the order of service."""
+def of_delays(delay: Delay | None, rng: np.random.Generator) -> Callable[[], Draw]:
+    """Gives each worker its draw: of the delays that it injects, in the order of service.
+
+    Only spells of slowness are a worker's own. Other delays are drawn for all of them at once: a
+    block for each of 100,000 workers is gigabytes, and hours.
+    """
     if delay is None:
-        return lambda: 0.0
+        return lambda: lambda: 0.0
     if isinstance(delay.law, Bursts):
-        return _of_bursts(delay.law, delay.probability, rng)
-    law, probability = delay.law, delay.probability
+        law, level = delay.law, _levels(rng).__next__
+        return lambda: _of_bursts(law, delay.probability, level)
+    draw = _of_any(delay.law, delay.probability, rng)
+    return lambda: draw
+
+
+def _of_any(law: Law, probability: float, rng: np.random.Generator) -> Draw:
     if probability == 1.0:
         return of_law(law, rng)
 
@@ -106,9 +115,7 @@ def of_chance(probability: float, rng: np.random.Generator) -> Callable[[], bool
     return endless().__next__
 
 
-def _of_bursts(law: Bursts, probability: float, rng: np.random.Generator) -> Draw:
-    level = _levels(rng).__next__
-
+def _of_bursts(law: Bursts, probability: float, level: Draw) -> Draw:
     def endless() -> Iterator[float]:
         is_slow = level() < law.slow_share
         while True:

@@ -47,6 +47,7 @@ class Laws:
         failure = kind.faults.failure
         self.kind = kind
         self.service = draws.of_law(kind.service, rng)
+        self.delays = draws.of_delays(kind.faults.delay, rng)  # for each worker
         self.fails = (
             draws.of_chance(failure.probability, rng) if failure and failure.probability else None
         )
@@ -79,7 +80,7 @@ class Worker:
         self._laws, self._kind = laws, laws.kind
         self._engine = engine
         self._on_pass, self._on_change, self._on_idle = on_pass, on_change, on_idle
-        self._delay = draws.of_delay(laws.kind.faults.delay, laws.rng)
+        self._delay = laws.delays()
         self._queue = Queue(laws.kind.max_rows, MAX_TASKS)
         self._running: list[Task] = []  # of the present pass, cancelled ones too
         self._is_busy = False  # in a pass, or telling of one

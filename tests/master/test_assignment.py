@@ -250,9 +250,7 @@ def test_every_promise_catches_its_fault(broken: type[Assignment], promise: str)
 
 def test_a_hedge_avoids_the_late_worker_before_all_others() -> None:
     """All workers hold slots of the batch: any of them but the one that is late."""
-    assignment = Assignment()
-    for name in "abc":
-        assignment.join(name)
+    assignment = pool("abc")
     for name in "bbc":  # the late one has the least work
         assignment.sent(name)
     assert assignment.another("abc", "a") == "c"
@@ -262,9 +260,7 @@ def test_a_hedge_avoids_the_late_worker_before_all_others() -> None:
 
 def test_a_late_worker_gets_the_last_slot_until_it_recovers() -> None:
     """Late once is bad luck; late again and again gives it parities, which it can lose."""
-    assignment = Assignment()
-    for name in "abc":
-        assignment.join(name)
+    assignment = pool("abc")
     assignment.observe("b", was_late=True)
     assert {assignment.assign(3)[2] for _ in range(3)} == {"a", "b", "c"}
     for _ in range(10):
@@ -279,9 +275,7 @@ def test_a_late_worker_gets_the_last_slot_until_it_recovers() -> None:
 
 def test_a_quarantined_worker_gets_nothing_until_it_is_released() -> None:
     """And only if nothing else keeps it out."""
-    assignment = Assignment()
-    for name in "abc":
-        assignment.join(name)
+    assignment = pool("abc")
     assignment.sent("b")
     assignment.quarantine("b")
     assignment.quarantine("unknown")

@@ -1,4 +1,4 @@
-"""Whom `Assignment` chooses, against the rule itself, which looks at every worker for every choice."""
+"""Whom `Assignment` chooses, against the rule itself, which looks at every worker each time."""
 
 from collections import Counter
 
@@ -14,7 +14,9 @@ NAME = st.sampled_from(NAMES)
 SOME = st.sets(NAME)
 STEPS = st.one_of(
     st.tuples(
-        st.sampled_from(["join", "join", "drain", "freeze", "quarantine", "leave", "done", "spare"]),
+        st.sampled_from(
+            ["join", "join", "drain", "freeze", "quarantine", "leave", "done", "spare"]
+        ),
         NAME,
     ),
     st.tuples(st.just("observe"), NAME, st.booleans()),

@@ -37,14 +37,15 @@ def test_a_law_nobody_knows_is_asked_level_by_level() -> None:
 
 
 def test_a_share_of_the_tasks_is_delayed() -> None:
-    draw = draws.of_delay(Delay(laws.Constant(1.0), probability=0.25), np.random.default_rng(0))
+    draw = draws.of_delays(Delay(laws.Constant(1.0), probability=0.25), np.random.default_rng(0))()
     assert np.mean([draw() for _ in range(20_000)]) == pytest.approx(0.25, abs=0.012)
 
 
 def test_slow_spells_have_their_share_and_length() -> None:
     law = laws.Bursts(0.0, 1.0, enter_probability=0.02, leave_probability=0.1)
-    draw = draws.of_delay(Delay(law), np.random.default_rng(0))
-    slow = np.array([draw() for _ in range(60_000)])
+    give = draws.of_delays(Delay(law), np.random.default_rng(0))
+    draw, other = give(), give()  # a spell is one worker's: what another draws ends none
+    slow = np.array([(draw(), other())[0] for _ in range(60_000)])
     assert slow.mean() == pytest.approx(law.slow_share, abs=0.02)
     spells = np.count_nonzero(np.diff(slow) == 1)
     assert slow.sum() / spells == pytest.approx(10, rel=0.1)
