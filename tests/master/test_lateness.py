@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import CensoredData, ecdf
 
 from master.adaptive import BULK, COMMON, FIRST_HOLD, Adaptive
-from master.extras import MOST_SAVED, Extras, Purse
+from master.extras import CHEAPEST, DEAREST, FAIR, MOST_SAVED, Extras, Purse
 from master.lateness import Lateness
 from master.policy import FALLBACK_S
 
@@ -74,12 +74,14 @@ def test_a_purse_saves_so_much_and_no_more() -> None:
 def test_the_less_is_saved_the_more_must_be_gained_and_the_longer_one_waits() -> None:
     purse = Purse(1.0)
     extras = Extras(False, 1.0, 3.0, 0.9, (0.1,), purse)
-    purse.earn(2)
-    assert 0.7 < purse.price < 0.9
-    assert extras.late_s == 3.0
+    assert (purse.price, extras.late_s) == (DEAREST, 3.0)
+    purse.earn(int(MOST_SAVED) // 4)
+    assert FAIR < purse.price < DEAREST
+    assert extras.late_s == 2.0
+    purse.earn(int(MOST_SAVED) // 4)
+    assert (purse.price, extras.late_s) == (FAIR, 1.0)
     purse.earn(int(MOST_SAVED))
-    assert 0.1 < purse.price < 0.7
-    assert extras.late_s == 1.0
+    assert (purse.price, extras.late_s) == (CHEAPEST, 1.0)
 
 
 def learn(adaptive: Adaptive, share: float, count: int = 2000, usual_s: float = 1.0) -> Extras:
