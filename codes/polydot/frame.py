@@ -161,6 +161,7 @@ class Frame:
         size: float = 0.0,
         max_error: float | None = None,
         most_liars: int | None = None,
+        spare: int = 0,
         seed: int = 0,
     ) -> Decoded:
         """Find liars, leave them out, decode by all others, and tell how wrong that may be.
@@ -178,6 +179,8 @@ class Frame:
             most_liars: correct up to so many (under the probable model), and refuse fewer results
                 than that takes with `NotRecoverable`; 0 is to trust everybody who fits. Default: as
                 many as these results allow, which is none where they are the fewest that decode.
+            spare: refuse fewer finite results than so many beyond those that decode; with 1 no
+                wrong result is believed because nothing checks it.
             seed: of the random sums by which results are checked; who lies on purpose must not
                 know it.
 
@@ -192,7 +195,7 @@ class Frame:
         noise = typical_noise(rows, self.node_threshold) if sigma is None else sigma
         limit = float(np.sqrt(rows.eps)) if max_error is None else max_error
         self._enough(rows.nodes, 0 if most_liars is None else most_liars)
-        liars, syndrome = self._located(rows, noise, most_liars, seed)
+        liars, syndrome = self._located(rows, noise, most_liars, spare, seed)
         kept = tuple(node for node in rows.nodes if node not in liars)
         pattern = self._pattern(kept)
         values, norm = rows.without(frozenset(liars)).times(pattern.decoder)
@@ -212,6 +215,7 @@ class Frame:
         sigma: float | None = None,
         *,
         most_liars: int | None = None,
+        spare: int = 0,
         seed: int = 0,
     ) -> tuple[int, ...]:
         """Only find liars: the nodes whose results are wrong, sorted. Arguments and errors as of
@@ -220,15 +224,15 @@ class Frame:
         self._checked(rows.nodes)
         noise = typical_noise(rows, self.node_threshold) if sigma is None else sigma
         self._enough(rows.nodes, 0 if most_liars is None else most_liars)
-        return self._located(rows, noise, most_liars, seed)[0]
+        return self._located(rows, noise, most_liars, spare, seed)[0]
 
     def _located(
-        self, rows: Rows, noise: float, most: int | None, seed: int
+        self, rows: Rows, noise: float, most: int | None, spare: int, seed: int
     ) -> tuple[tuple[int, ...], float]:
         """Who lies, and how large the parities of the others are, in norms of whole results."""
         broken = rows.broken()
         rows = rows.without(broken)
-        self._enough(rows.nodes, 0)
+        self._enough(rows.nodes, 0, spare)
         about = noise, rows.entries, self.rows_per_node, self._parity
         found: tuple[int, ...] = ()
         sums = rows.sums(seed)
@@ -265,8 +269,8 @@ class Frame:
             raise ValueError(f"Nodes must be named once each, not as in {given}.")
         return given
 
-    def _enough(self, nodes: tuple[int, ...], liars: int) -> None:
-        needed = self.node_threshold
+    def _enough(self, nodes: tuple[int, ...], liars: int, spare: int = 0) -> None:
+        needed = self.node_threshold + spare
         if liars:
             needed = liars - (-(self.threshold + 1) // self.rows_per_node)
         if len(nodes) < needed:

@@ -186,12 +186,12 @@ class PolyDotScheme(Scheme):
         return joined(blocks, *grid, (self.rows, self.columns))
 
     def _decoded(self, frame: Frame, results: Mapping[int, Array], steps: int) -> Decoded:
-        _check_spare(frame, results)
-        return frame.decode(results, noise(frame, results, steps, self.dtype))
+        sigma = noise(frame, results, steps, self.dtype)
+        return frame.decode(results, sigma, spare=SPARE)
 
     def _located(self, frame: Frame, results: Mapping[int, Array], steps: int) -> frozenset[int]:
-        _check_spare(frame, results)
-        return frozenset(frame.locate(results, noise(frame, results, steps, self.dtype)))
+        sigma = noise(frame, results, steps, self.dtype)
+        return frozenset(frame.locate(results, sigma, spare=SPARE))
 
 
 def polydot(
@@ -217,13 +217,6 @@ def spread(
 ) -> Callable[[int, int, np.dtype[Any]], PolyDotScheme]:
     """Gives `polydot` schemes for weights of any shape and dtype."""
     return lambda rows, columns, dtype: polydot(rows, columns, dtype, nodes, blocks_m, blocks_n)
-
-
-def _check_spare(frame: Frame, results: Mapping[int, Array]) -> None:
-    """Of the fewest results that decode none is checked: a wrong one would be believed."""
-    needed = frame.node_threshold + SPARE
-    if len(results) < needed:
-        raise NotRecoverable(sorted(results), range(len(frame.extraction)), needed)
 
 
 def noise(frame: Frame, results: Mapping[int, Array], steps: int, dtype: np.dtype[Any]) -> float:

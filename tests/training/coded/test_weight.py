@@ -223,14 +223,14 @@ def test_code_and_nodes_must_be_as_many() -> None:
 
 
 class OneByOne(LocalNodes):
-    """Products come one after the other, the first of each wrong."""
+    """Products come one after the other; the first of each is wrong, and the second no number."""
 
     def multiply(
         self, name: str, version: int, inputs: Mapping[int, Array], *, transpose: bool
     ) -> Iterator[Mapping[int, Array]]:
         for results in super().multiply(name, version, inputs, transpose=transpose):
             for place, (node, values) in enumerate(results.items()):
-                yield {node: values if place else -2 * values}
+                yield {node: (-2.0, np.nan, 1.0)[min(place, 2)] * values}
 
 
 def test_products_that_nothing_checks_are_waited_over() -> None:
