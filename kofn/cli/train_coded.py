@@ -60,6 +60,14 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     compare: Annotated[
         bool, typer.Option("--compare", help="Also train without workers, and tell the distance.")
     ] = False,
+    decentralised: Annotated[
+        bool,
+        typer.Option(
+            "--decentralised",
+            help="Without a master: nodes here train an mlp together, each with its own blocks. "
+            'Faults are then such as {"product": 0.1, "update": 0.02}.',
+        ),
+    ] = False,
     seed: Seed = 0,
     settings: Settings = None,
     name: Annotated[str, typer.Option(help="Keep the model in the store, by this name.")] = "",
@@ -79,6 +87,22 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     from training.coded.base import CodedPlan
 
     reached = [target for target in (targets or "").split(",") if target]
+    if decentralised:
+        from kofn.cli.decentralised import settings_of, train_together
+
+        _check_alone({"--targets": targets, "--name": name, "--model": model != "mlp"})
+        m, n = _blocks(blocks)
+        if n != 1:
+            raise typer.BadParameter(
+                "must be of rows only without a master.", param_hint="--blocks"
+            )
+        told = settings_of(
+            parameters(settings), faults, workers, dataset=dataset, blocks=m, steps=steps,
+            batch_size=batch_size, lr=lr, momentum=momentum, weight_decay=weight_decay, clip=clip,
+            dtype=dtype, checkpoint_every=checkpoint_every, scrub_every=scrub_every, seed=seed,
+        )  # fmt: skip
+        train_together(told, compare=compare, as_json=as_json)
+        return
     kept = Store(store)
     if name and name in kept.names() and not overwrite:
         raise NameTaken(f"Model {name!r} is kept already: choose --name, or --overwrite it.")
@@ -102,6 +126,12 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     if name:
         kept.save(name, trained.archive, trained.card, overwrite=overwrite)
     _tell(trained, as_json)
+
+
+def _check_alone(given: dict[str, Any]) -> None:
+    for flag, value in given.items():
+        if value:
+            raise typer.BadParameter("is not for --decentralised.", param_hint=flag)
 
 
 def _dtype(text: str) -> Any:

@@ -8,13 +8,14 @@ from kofn.launch.actors import RayWorkers
 from kofn.launch.cluster import Cluster
 from kofn.launch.containers import DockerWorkers
 from kofn.launch.launcher import Launcher, Worker
-from kofn.launch.local import LocalWorkers
+from kofn.launch.local import LocalNodes, LocalWorkers
 from kofn.launch.static import StaticWorkers
 
 __all__ = [
     "Cluster",
     "DockerWorkers",
     "Launcher",
+    "LocalNodes",
     "LocalWorkers",
     "RayWorkers",
     "StaticWorkers",

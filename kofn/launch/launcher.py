@@ -124,6 +124,6 @@ async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise errors.exceptions[0] from None
 
 
-def numbered(count: int) -> list[Worker]:
+def numbered(count: int, kind: str = "worker") -> list[Worker]:
     """worker-0, worker-1, ..."""
-    return [Worker(f"worker-{number}") for number in range(count)]
+    return [Worker(f"{kind}-{number}") for number in range(count)]

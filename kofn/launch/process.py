@@ -25,7 +25,7 @@ class ServiceProcess:
     """`python -m MODULE` with a ready file and a log; it ends with this process, whatever happens.
 
     Args:
-        module: "master" or "worker".
+        module: "master", "worker" or "nodes".
         arguments: its flags, but for those of readiness and end.
         log: file that its standard error is appended to.
     """

@@ -5,12 +5,16 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from kofn.cli import app
 from models.store import Store
+from nodes.config import read_config
+from nodes.wire import RemotePeers
 from support.commands import KOFN
+from support.until import until
 from worker.config import WorkerConfig
 from worker.server import WorkerServer
 
@@ -43,6 +47,38 @@ async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path) -> None:
     assert store.card("coded").recipe["coded"] == {"blocks": [1, 1], "nodes": 3, "dtype": "float32"}
 
 
+@pytest.mark.timeout(300)  # eight processes, on a machine that is busy
+async def test_nodes_train_without_a_master_though_one_is_killed() -> None:
+    flags = ["--workers", "7", "--blocks", "2", "--steps", "60", "--set", "hidden=[6]"]
+    more = ["--checkpoint-every", "10", "--compare", "--json"]
+    process = await asyncio.create_subprocess_exec(
+        *KOFN, "train-coded", "--decentralised", *flags, *more,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        command = psutil.Process(process.pid)
+        await until(lambda: len(command.children()) == 7, 120)
+        victim = command.children()[3]
+        config = read_config(Path(victim.cmdline()[victim.cmdline().index("--config") + 1]))
+        peers = RemotePeers(config.addresses)
+        try:
+            while (await peers.standing(0)).step < 5:
+                pass
+        finally:
+            await peers.close()
+        victim.kill()
+        output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()
+    told = json.loads(output)
+    assert told["difference"] < 5e-6
+    assert told["deaths"] == 1
+    assert "died (-9)" in errors.decode()
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -51,6 +87,11 @@ async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path) -> None:
         (["--dtype", "float16"], "float32 or float64"),
         (["--faults", '{"corruption": {"law": "lies"}}'], "'lies'"),
         (["--targets", "a:1", "--faults", "{}"], "started here"),
+        (["--decentralised", "--targets", "a:1"], "not for --decentralised"),
+        (["--decentralised", "--blocks", "2,2"], "rows only"),
+        (["--decentralised", "--workers", "6"], "'nodes' must be"),
+        (["--decentralised", "--set", "width=3"], "hidden, activation"),
+        (["--decentralised", "--faults", '{"lies": 1}'], "probabilities of product"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(flags: list[str], says: str) -> None:

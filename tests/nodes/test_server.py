@@ -14,8 +14,8 @@ from nodes.collecting import collected
 from nodes.config import NodesConfig
 from nodes.server import NodeServer
 from nodes.wire import RemotePeers
-from support.descent import plainly
 from support.until import until
+from training.coded.plain import plainly
 
 NODES = 7
 pytestmark = pytest.mark.timeout(120)  # on a machine that is busy

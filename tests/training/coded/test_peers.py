@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from support.descent import plainly
 from support.until import until
 from training.coded import CodedRecipe, Rates
 from training.coded.network import Network
@@ -16,6 +15,7 @@ from training.coded.nodes import Array, Part
 from training.coded.peer_node import PeerNode
 from training.coded.peer_plan import Plan
 from training.coded.peers import Factors, Gone, Key, Standing
+from training.coded.plain import plainly
 from training.coded.scheme import polydot
 from training.coded.weight import StateLost
 
