@@ -265,7 +265,7 @@ class PeerNode:
                     own,
                     calls,
                     lambda some: self._computed(lambda: decode(some)),
-                    self._plan.needed + 1,
+                    self._plan.needed,
                 )
             except Lost as error:
                 if error.are_gone:
