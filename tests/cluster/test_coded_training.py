@@ -14,9 +14,9 @@ from training.coded.run import CodedRecipe
 from training.coded.weight import Policy
 
 
-@pytest.mark.timeout(180)  # starts four processes, on a machine that is busy
+@pytest.mark.timeout(180)  # starts five processes, on a machine that is busy
 async def test_a_killed_worker_is_replaced_in_mid_training(tmp_path: Path) -> None:
-    workers = LocalWorkers(4, flags=("--device", "cpu"))
+    workers = LocalWorkers(5, flags=("--device", "cpu"))
     recipe = CodedRecipe(steps=12, batch_size=16, momentum=0.9, lr=0.1, checkpoint_every=50)
     plan = CodedPlan(
         options={"hidden": [6]}, dtype="float64", blocks=(2, 1), recipe=recipe,
