@@ -96,8 +96,8 @@ class LoadProcess:
         Raises:
             KofnError: the process failed.
         """
-        told = await self._ask("go", self._bound_s)
-        return await asyncio.to_thread(_load, Path(self._folder.name), told["errors"])
+        await self._ask("go", self._bound_s)
+        return await asyncio.to_thread(_load, Path(self._folder.name))
 
     async def _ask(self, order: Any, timeout_s: float) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -126,9 +126,10 @@ class LoadProcess:
         self._folder.cleanup()
 
 
-def _load(folder: Path, errors: dict[str, str]) -> Seen:
+def _load(folder: Path) -> Seen:
     with np.load(folder / "seen.npz") as arrays:
         columns = {name: arrays[name] for name in COLUMNS}
+    errors = json.loads((folder / "errors.json").read_text())
     return Seen(**columns, errors={int(number): text for number, text in errors.items()})
 
 
@@ -157,7 +158,8 @@ async def _serve(folder: Path) -> None:
             _tell({"failed": str(error)})
             continue
         np.savez(folder / "seen.npz", **{name: getattr(seen, name) for name in COLUMNS})
-        _tell({"errors": seen.errors})
+        (folder / "errors.json").write_text(json.dumps(seen.errors))  # any number of them
+        _tell({"ready": True})
 
 
 def _tell(message: dict[str, Any]) -> None:
