@@ -43,17 +43,17 @@ def verdict(point: Point) -> Verdict | None:
 
 
 def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) -> Verdict:
-    told = _Told(tail_quantile(point.records))
-    floor = max(_overall(r) for r in point.records) - NEAR
+    told = _Told(tail_quantile(point.records), _clean(baselines))
+    floor = max(map(told.worth, point.records)) - NEAR
     code, baseline = told.shortest(coded, floor), told.shortest(baselines, floor)
     if code is None:
         return Verdict(
             point.title,
             "coding does not pay: no code is about as accurate as the best baseline",
-            f"{told.of(max(coded, key=_overall))}; {told.of(max(baselines, key=_overall))}.",
+            f"{told.of(max(coded, key=told.worth))}; {told.of(max(baselines, key=told.worth))}.",
         )
     if baseline is None:
-        best = max(baselines, key=_overall)
+        best = max(baselines, key=told.worth)
         return Verdict(
             point.title,
             "coding pays: no baseline is about as accurate as the best code",
@@ -71,16 +71,21 @@ def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) ->
 
 @dataclass(frozen=True)
 class _Told:
-    """Systems by the quantile that all of them can tell."""
+    """Systems by the quantile that all of them can tell, and by accuracy up to the base model's: a
+    better network is no merit of a code, and would serve the baselines as well."""
 
     quantile: float
+    clean: float
 
     def tail_ms(self, record: Record) -> float:
         return quantile_ms(record, self.quantile)
 
     def shortest(self, records: Sequence[Record], floor: float) -> Record | None:
-        near = (r for r in records if _overall(r) >= floor)
+        near = (r for r in records if self.worth(r) >= floor)
         return min(near, key=self.tail_ms, default=None)
+
+    def worth(self, record: Record) -> float:
+        return min(_overall(record), self.clean)
 
     def of(self, record: Record) -> str:
         return (
@@ -88,6 +93,11 @@ class _Told:
             f"{_overall(record):.3f} overall, "
             f"{record['measured']['cost']['measured_load_factor']:.2f} slots a query"
         )
+
+
+def _clean(baselines: Sequence[Record]) -> float:
+    found = (accuracy(r["measured"]["clean"]) for r in baselines)
+    return max((value for value in found if value is not None), default=1.0)
 
 
 def _overall(record: Record) -> float:

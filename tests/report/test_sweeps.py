@@ -80,6 +80,16 @@ def test_verdicts_say_whether_coding_pays() -> None:
     )
 
 
+def test_a_better_network_is_no_merit_of_a_code() -> None:
+    """The baselines' model has .92."""
+    records = [sweep_record(title) for title in ("backup", "parity, calibrated")]
+    records[1]["measured"]["overall"]["value"] = 0.99
+    (point,) = points(records)
+    told = verdict(point)
+    assert told is not None
+    assert told.finding.startswith("coding does not pay: its tail is")
+
+
 def test_a_load_that_was_not_kept_is_told() -> None:
     records = [sweep_record(title) for title in ("hedged", "parity, calibrated")]
     records[0]["measured"]["load"]["kept_up"] = False
