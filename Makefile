@@ -23,7 +23,7 @@ test-long: setup  ## whole clusters that take long: ten minutes more
 test-conformance: setup  ## six clients that others wrote; the first run installs 800 MB of them
 	pytest -q -m conformance
 
-test-fast: setup  ## pure and in-process tests only: under a minute
+test-fast: setup  ## pure and in-process tests only: some minutes
 	pytest -q -n 2 -m 'not long and not cluster and not conformance and not containers'
 
 test-containers: setup  ## images, compose and the Docker launcher; needs a Docker engine
