@@ -2,8 +2,9 @@
 
 Workers are processes of this machine whose service time is an injected delay law, so that its cores
 are no limit; they serve task by task. What a request takes beside its service (the network, the
-master, the program) is measured first, on an idle cluster, and given to the simulator as a law:
-that of its overhead. The simulator gets the law of the delays itself, not the delays.
+master, the program) is measured first, where none waits for another, and given to the simulator as
+a law: that of its overhead. (Of cores that sleep between rare requests it took 24 ms, of cores that
+are awake 10.) The simulator gets the law of the delays itself, not the delays.
 """
 
 import json
@@ -31,7 +32,7 @@ DEADLINE_S = 2.0
 FAST_MS, SLOW_MS, SLOW_SHARE = 10, 100, 0.05
 LAW = {"law": "bimodal", "fast_ms": FAST_MS, "slow_ms": SLOW_MS, "slow_probability": SLOW_SHARE}
 MEAN_S = 1e-3 * (FAST_MS * (1 - SLOW_SHARE) + SLOW_MS * SLOW_SHARE)
-PROBE, PROBE_RATE = "probe", 10.0  # requests a second: nothing waits
+PROBE, PROBE_RATE = "probe", 60.0  # requests a second: some worker is idle, and cores do not sleep
 WARM_UP_S = 5.0  # of each load, not counted: before it the master knows no latencies
 SIMULATED = 20_000  # requests, so that the noise is the live side's
 BARS = {0.5: 0.10, 0.99: 0.20}  # quantile -> share that the simulator may be off
@@ -135,7 +136,7 @@ async def _drive(
 
 
 def _overheads(seen: Seen) -> np.ndarray:
-    """What requests to idle workers took beside their delay: one of two, which is plain to see."""
+    """What requests that did not wait took beside their delay: one of two, as is plain to see."""
     latency_s = seen.latency_s[~seen.is_missing[:, 0]]
     fast_s, slow_s = FAST_MS / 1e3, SLOW_MS / 1e3
     return np.where(latency_s < slow_s, latency_s - fast_s, latency_s - slow_s)
