@@ -1,12 +1,15 @@
 """What a sweep says in plain words: which system has the shortest tail, and whether coding pays."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from report.records import Record
 from report.sweeps import Point, accuracy, called, quantile_ms, tail_quantile
 
-NEAR = 0.01  # of accuracy: a system that is worse than the best by more is no rival
+# Of accuracy: a system that is worse than the best by more, and by more than two standard errors of
+# so many queries, is no rival.
+NEAR = 0.01
 MUCH = 1.1  # a tail that is longer by less is as good, for runs of this length
 
 
@@ -44,7 +47,9 @@ def verdict(point: Point) -> Verdict | None:
 
 def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) -> Verdict:
     told = _Told(tail_quantile(point.records), _clean(baselines))
-    floor = max(map(told.worth, point.records)) - NEAR
+    best = max(map(told.worth, point.records))
+    queries = min(int(r["measured"]["queries"]) for r in point.records)
+    floor = best - max(NEAR, 2 * math.sqrt(best * (1 - best) / queries))
     code, baseline = told.shortest(coded, floor), told.shortest(baselines, floor)
     if code is None:
         return Verdict(
@@ -53,11 +58,11 @@ def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) ->
             f"{told.of(max(coded, key=told.worth))}; {told.of(max(baselines, key=told.worth))}.",
         )
     if baseline is None:
-        best = max(baselines, key=told.worth)
+        nearest = max(baselines, key=told.worth)
         return Verdict(
             point.title,
             "coding pays: no baseline is about as accurate as the best code",
-            f"{told.of(code)}; {told.of(best)}.",
+            f"{told.of(code)}; {told.of(nearest)}.",
         )
     ratio = told.tail_ms(baseline) / told.tail_ms(code)
     if ratio >= MUCH:

@@ -12,7 +12,7 @@ def table(section: str) -> str:
     """A section in Markdown."""
     made = PolydotTable.of(content_of(TABLE))
     found = [
-        record
+        {**record, "seed": record["spec"]["seed"]}
         for record in made.newest(records.read(TABLE))
         if record["row"].startswith(f"{section}.")
     ]

@@ -12,6 +12,7 @@ from report.cells import DERIVED, MEASURED, cells
 from report.contents import contents
 from report.page import page
 from report.records import read
+from report.sweeps import is_sweep
 from report.theme import DARK, LIGHT, styles, svg
 from support.sweeps import SYSTEMS, sweep_file, sweep_record
 
@@ -108,7 +109,8 @@ def test_committed_records_are_all_told() -> None:
     told = contents(found)
     shown = " ".join(table.name for table in told.tables)
     for record in found:
-        assert f"table-{record['table']}" in shown
+        name = f"sweep-{record['plan']}" if is_sweep(record) else record["table"]
+        assert f"table-{name}" in shown
     assert {section.name for section in told.sections} >= {"losses", "thresholds", "timelines"}
     columns = {len(table.columns) for table in told.tables}
     assert columns
