@@ -29,7 +29,7 @@ def soak(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     backend: Annotated[
         Backend | None,
-        typer.Option(help="Where workers run: local, docker (the image kofn:latest). [local]"),
+        typer.Option(help="Where workers run: local, docker (the image kofn:latest)."),
     ] = None,
     master: Annotated[
         str | None,

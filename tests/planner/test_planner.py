@@ -27,6 +27,7 @@ from worker.laws import Constant
 MODEL = "digits-lenet"
 STRAGGLERS = "{delay: {law: constant, value_ms: 200, probability: 0.1}}"
 WISH = Wish(0.05, 0.9, 0.9)
+FARTHER = Wish(0.05, 0.92, 0.9)  # than a tenth of stragglers, which chance may make less
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +186,11 @@ def test_without_stragglers_nothing_is_coded(able: list[Candidate]) -> None:
 
 def test_a_code_is_chosen_where_the_tail_wants_it(able: list[Candidate]) -> None:
     some = _some(able, "backup, k = 2")
-    found = _search(some, WISH, STRAGGLERS)
+    found = _search(some, FARTHER, STRAGGLERS)
     assert found.chosen is not None
     assert found.chosen.candidate is some[1]
-    assert found.plain.tail_s > WISH.slo_s >= found.chosen.tail_s
-    lines = list(advice(found, WISH))
+    assert found.plain.tail_s > FARTHER.slo_s >= found.chosen.tail_s
+    lines = list(advice(found, FARTHER))
     assert "backup, k = 2, n = 3" in lines[0]
     assert "times the SLO" in lines[1]
     assert "coin" in lines[-1]
@@ -197,10 +198,10 @@ def test_a_code_is_chosen_where_the_tail_wants_it(able: list[Candidate]) -> None
 
 def test_hedging_is_no_code(able: list[Candidate]) -> None:
     hedged = [able[0], *(one for one in able if one.deployment.policy.hedge == "2*p50")]
-    found = _search(hedged, WISH, STRAGGLERS)
+    found = _search(hedged, FARTHER, STRAGGLERS)
     assert found.chosen is not None
     assert found.chosen.candidate is hedged[1]
-    assert next(advice(found, WISH)).startswith("No code is needed: uncoded")
+    assert next(advice(found, FARTHER)).startswith("No code is needed: uncoded")
 
 
 def test_nothing_beats_the_front(able: list[Candidate]) -> None:
