@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from report.records import Record
-from report.sweeps import Point, accuracy, called, quantile_ms, tail_quantile
+from report.sweeps import Point, called, overall, quantile_ms, tail_quantile
 from report.verdicts import NEAR
 
 ADAPTIVE = "adaptive"  # the system's name in the plans
@@ -20,8 +20,8 @@ def rows(found: Iterable[Point]) -> Iterator[tuple[str, ...]]:
         own = next((r for r in point.records if r["system"] == ADAPTIVE), None)
         if own is None:
             continue
-        floor = _overall(own) - NEAR
-        static = [r for r in point.records if r is not own and _overall(r) >= floor]
+        floor = overall(own) - NEAR
+        static = [r for r in point.records if r is not own and overall(r) >= floor]
         if static:
             yield _row(point, own, static)
 
@@ -56,7 +56,3 @@ def _row(point: Point, own: Record, static: Sequence[Record]) -> tuple[str, ...]
 def _load(record: Record) -> float:
     """Slots sent for a query."""
     return float(record["measured"]["cost"]["measured_load_factor"])
-
-
-def _overall(record: Record) -> float:
-    return accuracy(record["measured"]["overall"]) or 0.0

@@ -1,5 +1,7 @@
 """The generated blocks of bench/README.md: which command makes what, and how long it took."""
 
+from collections import Counter
+
 from bench.readme import markdown
 from bench.records import RESULTS
 from bench.suite import Step, steps, took_s
@@ -31,12 +33,13 @@ def what_wins() -> str:
     if not plans:
         return "No sweep has been run yet.\n"
     titles = ("plan", "point", "finding", "figures")
-    rows = [
-        (plan, said.where, said.finding, said.details)
-        for plan, found in plans.items()
-        for said in verdicts(found)
-    ]
-    return markdown(titles, rows)
+    said = [(plan, one) for plan, found in plans.items() for one in verdicts(found)]
+    count = Counter(one.pays for _, one in said)
+    rows = ((plan, one.where, one.finding, one.details) for plan, one in said)
+    return (
+        f"Of {len(said)} points a code is ahead at {count[True]}, level at {count[None]}, and "
+        f"behind at {count[False]}.\n\n{markdown(titles, rows)}"
+    )
 
 
 def _cells(step: Step) -> tuple[str, ...]:

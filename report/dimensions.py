@@ -11,7 +11,16 @@ from matplotlib.ticker import MaxNLocator
 
 from report.fronts import pareto
 from report.records import Record, provenance
-from report.sweeps import DIMENSIONS, Point, accuracy, by_plan, called, quantile_ms, tail_quantile
+from report.sweeps import (
+    DIMENSIONS,
+    Point,
+    accuracy,
+    by_plan,
+    called,
+    overall,
+    quantile_ms,
+    tail_quantile,
+)
 from report.theme import Drawing, Theme, axes_style, legend, log_scale, slug, styles
 
 Value = Callable[[Record], float | None]
@@ -111,7 +120,7 @@ def front(point: Point) -> list[Record]:
     coordinates = [
         (
             quantile_ms(r, quantile),
-            -(accuracy(r["measured"]["overall"]) or 0.0),
+            -overall(r),
             float(r["measured"]["cost"]["worker_s_per_query"]),
         )
         for r in point.records
@@ -186,7 +195,7 @@ def _draw_front(point: Point, figure: Figure, theme: Theme) -> None:
     for record in point.records:
         measured, name = record["measured"], str(record["title"])
         style = looks[name]
-        x, y = quantile_ms(record, quantile), 100 * (accuracy(measured["overall"]) or 0.0)
+        x, y = quantile_ms(record, quantile), 100 * overall(record)
         area = 30 + 250 * measured["cost"]["worker_s_per_query"] / dearest
         axes.scatter([x], [y], s=area, color=style["color"], marker="o", alpha=0.75)
         if record in best:

@@ -118,6 +118,11 @@ def called(quantile: float) -> str:
     return f"p{100 * quantile:g}"
 
 
+def overall(record: Record) -> float:
+    """The share of all queries that were answered right."""
+    return accuracy(record["measured"]["overall"]) or 0.0
+
+
 def accuracy(metric: dict[str, Any] | None) -> float | None:
     """The value of a proportion, if it was measured."""
     return None if metric is None else float(metric["value"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from report.records import Record
-from report.sweeps import Point, accuracy, called, quantile_ms, tail_quantile
+from report.sweeps import Point, accuracy, called, overall, quantile_ms, tail_quantile
 
 # Of accuracy: a system that is worse than the best by more, and by more than two standard errors of
 # so many queries, is no rival.
@@ -19,11 +19,13 @@ class Verdict:
 
     Attributes:
         where: the point.
-        finding: whether coding pays.
+        pays: whether coding does; None is a tie.
+        finding: the same in words, and by how much.
         details: the figures behind it.
     """
 
     where: str
+    pays: bool | None
     finding: str
     details: str
 
@@ -54,6 +56,7 @@ def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) ->
     if code is None:
         return Verdict(
             point.title,
+            False,
             "coding does not pay: no code is about as accurate as the best baseline",
             f"{told.of(max(coded, key=told.worth))}; {told.of(max(baselines, key=told.worth))}.",
         )
@@ -61,17 +64,21 @@ def _said(point: Point, coded: Sequence[Record], baselines: Sequence[Record]) ->
         nearest = max(baselines, key=told.worth)
         return Verdict(
             point.title,
+            True,
             "coding pays: no baseline is about as accurate as the best code",
             f"{told.of(code)}; {told.of(nearest)}.",
         )
     ratio = told.tail_ms(baseline) / told.tail_ms(code)
+    pays: bool | None
     if ratio >= MUCH:
-        finding = f"coding pays: its tail is {ratio:.1f} times shorter"
+        pays, finding = True, f"coding pays: its tail is {ratio:.1f} times shorter"
     elif ratio > 1 / MUCH:
-        finding = "a tie"
+        pays, finding = None, "a tie"
     else:
+        pays = False
         finding = f"coding does not pay: its tail is {1 / ratio:.1f} times longer"
-    return Verdict(point.title, finding, f"{told.of(code)}; best baseline {told.of(baseline)}.")
+    details = f"{told.of(code)}; best baseline {told.of(baseline)}."
+    return Verdict(point.title, pays, finding, details)
 
 
 @dataclass(frozen=True)
@@ -90,12 +97,12 @@ class _Told:
         return min(near, key=self.tail_ms, default=None)
 
     def worth(self, record: Record) -> float:
-        return min(_overall(record), self.clean)
+        return min(overall(record), self.clean)
 
     def of(self, record: Record) -> str:
         return (
             f"{record['title']}: {called(self.quantile)} {self.tail_ms(record):.0f} ms, "
-            f"{_overall(record):.3f} overall, "
+            f"{overall(record):.3f} overall, "
             f"{record['measured']['cost']['measured_load_factor']:.2f} slots a query"
         )
 
@@ -103,7 +110,3 @@ class _Told:
 def _clean(baselines: Sequence[Record]) -> float:
     found = (accuracy(r["measured"]["clean"]) for r in baselines)
     return max((value for value in found if value is not None), default=1.0)
-
-
-def _overall(record: Record) -> float:
-    return accuracy(record["measured"]["overall"]) or 0.0

@@ -15,6 +15,7 @@ from bench.coded_training.grids import copies, rows_and_columns, uncoded
 from bench.polydot.outcome import Outcome
 from bench.polydot.trials import dense, made
 from codes.polydot import Layer, Product
+from codes.polydot.frame import limits
 from training.coded.nodes import Array
 from training.coded.scheme import UNDECODABLE, Answer, PolyDotScheme, Scheme
 
@@ -43,11 +44,9 @@ class Pass:
 
     @property
     def theory(self) -> dict[str, int]:
-        """[dutta2018]: of nodes that know nothing of each other, and of nodes that agree."""
-        return {
-            "apart": max(0, self.spare - 1) // self.width,
-            "agreed": max(0, self.spare) // 2 // self.width,
-        }
+        """Of nodes that know nothing of each other, and of nodes that agree."""
+        most = limits(self.spare, self.width)
+        return {"apart": most.probable, "agreed": most.adversarial}
 
 
 def correctable(

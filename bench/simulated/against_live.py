@@ -4,7 +4,7 @@ Workers are processes of this machine whose service time is an injected delay la
 are no limit; they serve task by task. What a request takes beside its service (the network, the
 master, the program) is measured first, where none waits for another, and given to the simulator as
 a law: that of its overhead. (Of cores that sleep between rare requests it took 24 ms, of cores that
-are awake 10.) The simulator gets the law of the delays itself, not the delays.
+are awake 9.) The simulator gets the law of the delays itself, not the delays.
 """
 
 import json

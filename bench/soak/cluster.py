@@ -4,9 +4,8 @@ One that runs already is none of ours: what it deploys is added and taken away a
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, final
 
 import psutil
 
@@ -14,6 +13,7 @@ import kofn
 from bench.soak.systems import MOST_SLOTS, System
 from kofn.chaos import Chaos, Containers, find
 from kofn.launch import Cluster, DockerWorkers, LocalWorkers
+from kofn.launch.stacked import Stacked
 from models.store import Store
 
 Backend = Literal["local", "docker"]
@@ -42,7 +42,8 @@ class Soakable(Protocol):
         """On this machine, by name: "master" and the workers', of those that run."""
 
 
-class LaunchedCluster:
+@final
+class LaunchedCluster(Stacked):
     """A master here, and workers in processes or containers; `async with` starts and ends them.
 
     Args:
@@ -63,34 +64,17 @@ class LaunchedCluster:
         folder: Path,
         flags: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         launcher = (
             LocalWorkers(workers, flags=flags)
             if backend == "local"
             else DockerWorkers(workers, flags=flags)
         )
         self._cluster = Cluster(launcher, deployments, store=store, folder=folder)
-        self._stack = AsyncExitStack()
         self._of_workers: dict[str, int] = {}  # of containers, as they were asked last
         self.workers = [worker.name for worker in launcher.workers]
         self.address = self.metrics_address = ""
         self._chaos: Chaos
-
-    async def __aenter__(self) -> "LaunchedCluster":
-        try:
-            await self._stack.enter_async_context(self._cluster)
-            self.address = self._cluster.address
-            self.metrics_address = self._cluster.metrics_address
-            await self._cluster.all_up(UP_S)
-            client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
-            self._chaos = await find(client)
-            self._stack.push_async_callback(self._chaos.close)
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._stack.aclose()
 
     @property
     def chaos(self) -> Chaos:
@@ -108,8 +92,18 @@ class LaunchedCluster:
             self._of_workers = {worker.name: worker.pid for worker in self._cluster.workers}
         return {"master": self._cluster.master_pid, **self._of_workers}
 
+    async def _start(self) -> None:
+        await self._stack.enter_async_context(self._cluster)
+        self.address = self._cluster.address
+        self.metrics_address = self._cluster.metrics_address
+        await self._cluster.all_up(UP_S)
+        client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
+        self._chaos = await find(client)
+        self._stack.push_async_callback(self._chaos.close)
 
-class RunningCluster:
+
+@final
+class RunningCluster(Stacked):
     """A master that serves already, and its workers, wherever they are; `async with` deploys.
 
     Its processes are not ours to pause or to watch.
@@ -128,28 +122,17 @@ class RunningCluster:
     metrics_address = ""
 
     def __init__(self, address: str, systems: Sequence[System], store: Store) -> None:
+        super().__init__()
         self.address = address
         self.workers: list[str] = []
         self._systems = systems
         self._store = store
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> "RunningCluster":
-        try:
-            await self._deploy()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._stack.aclose()
 
     async def process_ids(self) -> Mapping[str, int]:
         """See `Soakable`: of none."""
         return {}
 
-    async def _deploy(self) -> None:
+    async def _start(self) -> None:
         client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
         told = await client.status()
         self.workers = [worker.name for worker in told.workers if worker.state == "up"]

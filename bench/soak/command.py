@@ -25,7 +25,9 @@ def soak(  # noqa: PLR0913 - each flag is an argument to typer
     seed: Annotated[int, typer.Option(min=0, help="Of load and chaos.")] = 0,
     workers: Annotated[
         int | None,
-        typer.Option(min=9, max=64, help="Three more than any code has slots, or more. [9]"),
+        typer.Option(
+            min=9, max=64, help="Three more than any code has slots at least; default: 9."
+        ),
     ] = None,
     backend: Annotated[
         Backend | None,

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy.linalg import qr, solve_triangular
 
 from codes.base import Matrix, NotRecoverable, check_size, remember
-from codes.locating import SMALLEST_LEVER, TooManyErrors
+from codes.locating import TooManyErrors
 from codes.polydot.families import Mixes
 from codes.polydot.located import Unexplained, is_one_codeword, located
+from codes.polydot.patterns import Pattern, pattern_of
 from codes.polydot.rows import Rows, typical_noise
 
 Results = Mapping[int, Any]
@@ -71,24 +72,6 @@ class Decoded:
     estimate: float
     liars: tuple[int, ...]
     nodes: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Pattern:
-    """What a set of nodes is worth.
-
-    Attributes:
-        decoder: [wanted, rows].
-        parity: [rows - K, rows], orthonormal; times honest rows it is 0.
-        noise_gain: Frobenius norm of the decoder: what noise of every row grows to.
-        hidden_gain: how much larger an error of one node may come out than its parity; of one real
-            row of a node where there are too few parities for whole nodes; 0 without any.
-    """
-
-    decoder: Matrix
-    parity: Matrix
-    noise_gain: float
-    hidden_gain: float
 
 
 @final
@@ -272,7 +255,7 @@ class Frame:
     def _enough(self, nodes: tuple[int, ...], liars: int, spare: int = 0) -> None:
         needed = self.node_threshold + spare
         if liars:
-            needed = liars - (-(self.threshold + 1) // self.rows_per_node)
+            needed = max(needed, liars - (-(self.threshold + 1) // self.rows_per_node))
         if len(nodes) < needed:
             raise NotRecoverable(nodes, range(len(self.extraction)), needed)
 
@@ -306,7 +289,7 @@ class Frame:
         known = self._patterns.get(nodes)
         if known is None:
             solved, parity = _factored(self._rows_of(nodes), nodes, self)
-            known = _pattern_of(self.extraction @ solved, parity, self.rows_per_node)
+            known = pattern_of(self.extraction @ solved, parity, self.rows_per_node)
             remember(self._patterns, nodes, known)
         return known
 
@@ -326,17 +309,3 @@ def _factored(rows: Matrix, nodes: tuple[int, ...], frame: Frame) -> tuple[Matri
     solved = np.empty((count, len(rows)))
     solved[order] = solve_triangular(r[:count], q[:, :count].T)
     return solved, np.ascontiguousarray(q[:, count:].T)
-
-
-def _pattern_of(decoder: Matrix, parity: Matrix, width: int) -> Pattern:
-    hidden = 0.0
-    checked = min(width, len(parity))  # rows in which an error is seen, whatever it is
-    for start in range(0, decoder.shape[1], checked) if checked else ():
-        own = slice(start, start + checked)
-        _, sizes, right = np.linalg.svd(parity[:, own], full_matrices=False)
-        if not sizes[-1] > SMALLEST_LEVER:
-            hidden = np.inf
-            break
-        worst = np.linalg.norm(decoder[:, own] @ (right.T / sizes), 2)
-        hidden = max(hidden, float(worst))
-    return Pattern(decoder, parity, float(np.linalg.norm(decoder)), hidden)

@@ -138,7 +138,7 @@ def _explain(
     columns = [int(i) * width + row for i in some for row in range(width)]
     q, _ = np.linalg.qr(checks[:, columns])
     rest = signal - q @ (q.T @ signal)
-    return bool(np.linalg.norm(rest, 2) <= limit / 2)  # noise alone reaches 1.1 / SIGMAS of it
+    return bool(np.linalg.norm(rest, 2) <= 2 * limit)
 
 
 def _best_of(checks: Matrix, nodes: int, count: int, signal: Matrix, width: int) -> tuple[int, ...]:

@@ -8,22 +8,23 @@ import asyncio
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import yaml
 
 from kofn.client.aio import AsyncClient
 from kofn.launch.launcher import Launcher, Worker
 from kofn.launch.process import ServiceProcess
+from kofn.launch.stacked import Stacked
 from kofn.wire.errors import Unavailable
 
 MASTER_DRAIN_S = 10.0
 LOOK_AGAIN_S = 0.5
 
 
-class Cluster:
+@final
+class Cluster(Stacked):
     """A master and workers; `async with` starts them and ends them, nothing stays behind.
 
     Args:
@@ -50,6 +51,7 @@ class Cluster:
         folder: Path | None = None,
         master_flags: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         self.launcher = launcher
         self.address = ""  # of the master, once it serves
         self.metrics_address = ""
@@ -59,19 +61,7 @@ class Cluster:
         self._workers_tls = workers_tls
         self._store = store
         self._master_flags = tuple(master_flags)
-        self._stack = AsyncExitStack()
         self._master: ServiceProcess
-
-    async def __aenter__(self) -> "Cluster":
-        try:
-            await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._stack.aclose()
 
     @property
     def workers(self) -> list[Worker]:

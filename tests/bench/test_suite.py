@@ -38,9 +38,13 @@ def test_steps_have_names_of_their_own_and_places_in_a_document() -> None:
 def test_what_wins_is_told_of_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep_file(tmp_path / "losses.jsonl", lost=(0, 2))
     monkeypatch.setattr(suite_document, "RESULTS", tmp_path)
-    rows = suite_document.what_wins().splitlines()[2:]
+    told, _, *table = suite_document.what_wins().splitlines()
+    rows = table[2:]
     assert ["2 of them dead" in row for row in rows] == [False, True]
     assert all("coding" in row or "a tie" in row for row in rows)
+    behind = sum("coding does not pay" in row for row in rows)
+    assert told.startswith("Of 2 points ")
+    assert told.endswith(f"behind at {behind}.")
 
 
 def test_all_is_every_command_that_keeps_records_every_table_and_every_plan() -> None:

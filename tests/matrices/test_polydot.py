@@ -72,19 +72,14 @@ async def test_a_straggler_is_not_waited_for(start: Any, inject: Any) -> None:
 
 @pytest.mark.parametrize("law", ["gaussian", "sign-flip", "swap", "bit-flip"])
 async def test_liars_are_named_and_do_no_harm(start: Any, inject: Any, law: str) -> None:
-    """Two of eight, with nobody told how many there are. A flipped bit may not matter, or be so
-    faint that who lied cannot be told, which is refused."""
+    """Two of eight, with nobody told how many there are. A flipped bit may not matter."""
     servers = await start(8)
     inject(servers[2:4], json.dumps({"corruption": {"law": law}}))
     a, b = _operands(np.float64)
     polydot = _polydot((2, 1, 2), servers)
     named: set[str] = set()
     for _ in range(4):
-        try:
-            done = await polydot.matmul_async(a, b)
-        except FailedPrecondition:
-            assert law == "bit-flip"
-            continue
+        done = await polydot.matmul_async(a, b)
         assert _error(done.product, a, b) <= done.estimate <= 1e-7
         named |= set(done.report.liars)
         a = a + 1.0

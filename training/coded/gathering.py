@@ -9,7 +9,6 @@ from training.coded.peers import Gone
 from training.coded.scheme import UNDECODABLE
 
 GRACE_S = 0.05  # that late ones get at least, once half have come
-CHECK_S = 5.0  # that results get by which the others can be checked
 
 T = TypeVar("T")
 
@@ -30,7 +29,6 @@ async def gathered(
     own: Mapping[int, Array],
     calls: Mapping[int, Coroutine[Any, Any, Array]],
     decode: Callable[[Mapping[int, Array]], Awaitable[T]],
-    checked: int = 0,
 ) -> tuple[Mapping[int, Array], T]:
     """Results, and what they decode to; what is late then is given up.
 
@@ -41,7 +39,6 @@ async def gathered(
         own: the caller's, by node.
         calls: to peers; they end by themselves, since each has a deadline.
         decode: raises one of `UNDECODABLE` where more may help.
-        checked: so many results, and a wrong one is noticed; fewer wait a while for more.
 
     Raises:
         Lost: see there.
@@ -69,9 +66,6 @@ async def gathered(
             await more(None)
         until_s = clock() + max(GRACE_S, clock() - began_s)
         while pending and (left_s := until_s - clock()) > 0:
-            await more(left_s)
-        until_s = clock() + CHECK_S
-        while pending and len(results) < checked and (left_s := until_s - clock()) > 0:
             await more(left_s)
         while True:
             some = dict(results)

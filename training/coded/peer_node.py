@@ -261,12 +261,7 @@ class PeerNode:
             own = {self.number: await moment.result(attempt)}
             calls = {node: self._peers.result(node, key, attempt) for node in others}
             try:
-                return await gathered(
-                    own,
-                    calls,
-                    lambda some: self._computed(lambda: decode(some)),
-                    self._plan.needed,
-                )
+                return await gathered(own, calls, lambda some: self._computed(lambda: decode(some)))
             except Lost as error:
                 if error.are_gone:
                     raise Gone from error

@@ -203,7 +203,7 @@ def polydot(
         ValueError: more nodes are needed, or dtype is neither float32 nor float64.
     """
     layer = Layer(blocks_m, blocks_n, nodes)
-    needed = layer.backward_frame.node_threshold + SPARE
+    needed = layer.node_threshold + SPARE
     if nodes < needed:
         raise ValueError(
             f"{blocks_m} x {blocks_n} blocks need {needed} nodes, one to check the others by, "

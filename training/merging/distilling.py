@@ -55,7 +55,7 @@ def distill(
     order = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(module.requires_grad_(True).parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    seen = [look()]
+    best = look()
     for step in range(1, steps + 1):
         chosen = torch.randint(len(aim.inputs), (min(BATCH, len(aim.inputs)),), generator=order)
         loss = (module(aim.inputs[chosen]) - aim.target[chosen]).square().mean()
@@ -65,7 +65,7 @@ def distill(
         schedule.step()
         if step % LOOKS == 0 or step == steps:
             recalibrate(module, aim.inputs)  # weights moved, and so did what a batch norm sees
-            seen = [min(*seen, look(), key=lambda one: one[0])]
+            best = min(best, look(), key=lambda one: one[0])
         tell("distilling", step / steps)
-    module.load_state_dict(seen[0][1])
+    module.load_state_dict(best[1])
     module.requires_grad_(False)

@@ -244,6 +244,9 @@ def test_products_that_nothing_checks_are_waited_over() -> None:
     assert weight.report.retries == 0
 
 
-def test_a_code_without_a_node_to_check_by_is_refused() -> None:
-    with pytest.raises(ValueError, match="4 x 1 blocks need 8 nodes, one to check the others by"):
-        polydot(ROWS, COLUMNS, "float64", 7, 4)
+@pytest.mark.parametrize(("blocks", "needed"), [((4, 1), 8), ((1, 3), 4)], ids=str)
+def test_a_code_without_a_node_to_check_by_is_refused(blocks: tuple[int, int], needed: int) -> None:
+    """Backward needs more, where blocks are of rows, and forward, where they are of columns."""
+    m, n = blocks
+    with pytest.raises(ValueError, match=f"{m} x {n} blocks need {needed} nodes, one to check"):
+        polydot(ROWS, COLUMNS, "float64", needed - 1, m, n)
