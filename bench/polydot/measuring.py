@@ -1,5 +1,6 @@
 """What the bars of coded products are measured by: each function is a section of the table."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -199,7 +200,8 @@ def _spoilt(
 ) -> Iterator[tuple[tuple[int, ...], Trial]]:  # fmt: skip
     """Products with so many liars, each number `trials` times; blocks large enough for as many."""
     m, p, n = code.grid
-    usual = (8 * m, 3 * p, 8 * n) if size is None else size
+    side = max(8, math.ceil(math.sqrt(code.nodes * code.rows_per_node)))  # or no more are apart
+    usual = (side * m, 3 * p, side * n) if size is None else size
     for count in counts:
         for turn in range(trials):
             rng = np.random.default_rng((seed, count, turn))
