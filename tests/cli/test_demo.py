@@ -31,10 +31,11 @@ def test_the_demo_tells_and_draws(digits_store: Any, tmp_path: Path) -> None:
         assert row["clean"] > 0.95, name
         assert row["overall"] > 0.9, name
         assert 0 < row["p50_ms"] <= row["p99_ms"] <= row["p999_ms"], name
-    for name in ("coded", "trained"):
+    for name, least in (("coded", 0.3), ("trained", 0.8)):  # a guess is right once in ten
         coded = told["systems"][name]
         assert coded["missing"] == 0
-        assert coded["lost"] == 0 or coded["lost_only"] > 0.5
+        if coded["lost"]:  # few are, in so short a run
+            assert coded["lost_interval"][1] > least
     with Image.open(plot) as drawn:
         assert drawn.size[0] > 1000
         assert len(drawn.convert("RGB").getcolors(1 << 24) or ()) > 10  # more than a white page
