@@ -12,6 +12,7 @@ import psutil
 import kofn
 from bench.soak.systems import MOST_SLOTS, System
 from kofn.chaos import Chaos, Containers, find
+from kofn.cli.connection import At
 from kofn.launch import Cluster, DockerWorkers, LocalWorkers
 from kofn.launch.stacked import Stacked
 from models.store import Store
@@ -25,12 +26,12 @@ class Soakable(Protocol):
     """What a soak needs of a cluster.
 
     Attributes:
-        address: of the master.
+        at: the master, and how clients connect to it.
         metrics_address: of its Prometheus metrics.
         workers: their names.
     """
 
-    address: str
+    at: At
     metrics_address: str
     workers: list[str]
 
@@ -73,7 +74,8 @@ class LaunchedCluster(Stacked):
         self._cluster = Cluster(launcher, deployments, store=store, folder=folder)
         self._of_workers: dict[str, int] = {}  # of containers, as they were asked last
         self.workers = [worker.name for worker in launcher.workers]
-        self.address = self.metrics_address = ""
+        self.metrics_address = ""
+        self.at: At
         self._chaos: Chaos
 
     @property
@@ -94,10 +96,10 @@ class LaunchedCluster(Stacked):
 
     async def _start(self) -> None:
         await self._stack.enter_async_context(self._cluster)
-        self.address = self._cluster.address
+        self.at = At(self._cluster.address)
         self.metrics_address = self._cluster.metrics_address
         await self._cluster.all_up(UP_S)
-        client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
+        client = await self._stack.enter_async_context(self.at.async_client())
         self._chaos = await find(client)
         self._stack.push_async_callback(self._chaos.close)
 
@@ -109,21 +111,22 @@ class RunningCluster(Stacked):
     Its processes are not ours to pause or to watch.
 
     Args:
-        address: of the master.
+        at: the master, and how to connect to it.
         systems: are deployed, and undeployed at the end.
         store: has their models; the master's has the same.
 
     Raises (on entry):
         FailedPrecondition: too few workers are up, a name is taken, or a model is another one.
         KofnError: the master cannot be reached, or does not deploy them.
+        ValueError: files of TLS or the token cannot be used.
     """
 
     chaos: Chaos | None = None
     metrics_address = ""
 
-    def __init__(self, address: str, systems: Sequence[System], store: Store) -> None:
+    def __init__(self, at: At, systems: Sequence[System], store: Store) -> None:
         super().__init__()
-        self.address = address
+        self.at = at
         self.workers: list[str] = []
         self._systems = systems
         self._store = store
@@ -133,26 +136,26 @@ class RunningCluster(Stacked):
         return {}
 
     async def _start(self) -> None:
-        client = await self._stack.enter_async_context(kofn.AsyncClient(self.address))
+        client = await self._stack.enter_async_context(self.at.async_client())
         told = await client.status()
         self.workers = [worker.name for worker in told.workers if worker.state == "up"]
         if len(self.workers) < LEAST_WORKERS:
             raise kofn.FailedPrecondition(
-                f"A soak needs {LEAST_WORKERS} workers that are up; {self.address} has "
+                f"A soak needs {LEAST_WORKERS} workers that are up; {self.at.master} has "
                 f"{len(self.workers)}."
             )
         taken = {item.name for item in told.deployments} & {one.name for one in self._systems}
         if taken:
             raise kofn.FailedPrecondition(
-                f"{self.address} serves {', '.join(sorted(taken))} already, under a name that the "
-                "soak deploys; undeploy it, or take another master."
+                f"{self.at.master} serves {', '.join(sorted(taken))} already, under a name that the "
+                "the soak deploys; undeploy it, or take another master."
             )
         for system in self._systems:
             made = await client.deploy(system.deployment)
             self._stack.push_async_callback(client.undeploy, system.name)
             if made.program != self._store.card(system.program).hash:
                 raise kofn.FailedPrecondition(
-                    f"The {system.program} that {self.address} serves is not the one in "
+                    f"The {system.program} that {self.at.master} serves is not the one in "
                     f"{self._store.root}: --store must name the master's model store."
                 )
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +15,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from bench.code_commands import Json
 from bench.records import provenance
 from bench.soak.cluster import Backend
+from kofn.cli.connection import At, Control, PeerName, TlsFolder, TokenFile
 from kofn.cli.output import print_table
 from kofn.cli.output import words as console
 
 MOST_SHOWN = 20  # violations
+CONNECTION = ("control", "tls", "tls_peer_name", "token_file")
 
 
 def soak(  # noqa: PLR0913 - each flag is an argument to typer
+    context: typer.Context,
     seconds: Annotated[float, typer.Option(min=10, help="Of load.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Of load and chaos.")] = 0,
     workers: Annotated[
@@ -40,6 +44,10 @@ def soak(  # noqa: PLR0913 - each flag is an argument to typer
             "injected only, memory and logs not looked at. What else it serves suffers, too."
         ),
     ] = None,
+    control: Control = None,
+    tls: TlsFolder = None,
+    tls_peer_name: PeerName = None,
+    token_file: TokenFile = None,
     record: Annotated[
         Path | None, typer.Option(help="Append the record, a line of JSON, to this file.")
     ] = None,
@@ -70,10 +78,16 @@ def soak(  # noqa: PLR0913 - each flag is an argument to typer
             "that runs already are neither harmed nor watched.",
             param_hint="--master",
         )
+    if master is None and (wished := _written(context, CONNECTION)):
+        raise typer.BadParameter(
+            "goes with --master: a cluster of its own speaks plaintext on loopback.",
+            param_hint=wished,
+        )
     run_at = datetime.now(UTC).isoformat(timespec="seconds")
     folder = Path(tempfile.mkdtemp(prefix="kofn-soak-"))
     kept = Store(store or (Store().root / ".bench" if master is None else None))
     settings = Settings(seconds, seed, workers or 9, backend or "local")
+    at = None if master is None else At(master, control, tls, tls_peer_name, token_file)
     where = f"--backend {settings.backend}" if master is None else f"--master {master}"
     with Progress(
         TextColumn("soaking"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
@@ -89,13 +103,13 @@ def soak(  # noqa: PLR0913 - each flag is an argument to typer
             def show(now: float, says: str) -> None:
                 bar.update(task, completed=now, description=says)
 
-            if master is None:
+            if at is None:
                 running = run(settings, kept, folder, tell, show)
             else:
-                running = soak_running(master, settings, kept, tell, show)
+                running = soak_running(at, settings, kept, tell, show)
             try:
                 soaked = asyncio.run(running)
-            except kofn.KofnError as error:
+            except (kofn.KofnError, ValueError) as error:
                 bar.console.print(f"[red]soak[/]: {error}; logs, if there are any: {folder}")
                 raise typer.Exit(2) from error
     found = {
@@ -124,3 +138,12 @@ def soak(  # noqa: PLR0913 - each flag is an argument to typer
         console.print(f"and {more} more")
     console.print(f"logs of the services and of what was done to them: {folder}")
     raise typer.Exit(1)
+
+
+def _written(context: typer.Context, names: Iterable[str]) -> str:
+    """The first of these flags that the command line has; the shell may have others for `kofn`."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            return "--" + name.replace("_", "-")
+    return ""

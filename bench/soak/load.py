@@ -13,6 +13,7 @@ import numpy.typing as npt
 import kofn
 from bench.soak.ledger import MARGIN_S, Ledger
 from bench.soak.plan import CLIENTS, PATIENT_S, Ask, Call
+from kofn.cli.connection import At
 
 IN_FLIGHT = {"aio": 24, "sync": 4}  # calls of one client; further ones are sent when there is room
 STREAM_S = PATIENT_S + 2.0  # each of its requests has PATIENT_S
@@ -28,16 +29,14 @@ class Load:
     """Clients of one master; `async with` opens and closes them.
 
     Args:
-        address: of the master.
+        at: the master, and how to connect to it.
         images: [m, *query], those that requests choose from.
         ledger: is told what is sent and what comes.
         clock: seconds of the run.
     """
 
-    def __init__(
-        self, address: str, images: Images, ledger: Ledger, clock: Callable[[], float]
-    ) -> None:
-        self._address = address
+    def __init__(self, at: At, images: Images, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._at = at
         self._images = images
         self._ledger = ledger
         self._clock = clock
@@ -53,10 +52,10 @@ class Load:
             kind = name.partition("-")[0]
             self._places[name] = asyncio.Semaphore(IN_FLIGHT[kind])
             if kind == "aio":
-                client = kofn.AsyncClient(self._address)
+                client = self._at.async_client()
                 self._aio[name] = await self._stack.enter_async_context(client)
             else:
-                self._sync[name] = self._stack.enter_context(kofn.Client(self._address))
+                self._sync[name] = self._stack.enter_context(self._at.client())
         threads = IN_FLIGHT["sync"] * len(self._sync)
         self._threads = self._stack.enter_context(ThreadPoolExecutor(threads, "soak"))
         return self

@@ -19,6 +19,7 @@ from bench.soak.logs import suspicious
 from bench.soak.systems import SYSTEMS, Truth, provide, truth
 from bench.soak.verdict import Sample
 from bench.soak.watch import Watch
+from kofn.cli.connection import At
 from models.store import Store
 
 QUIET_S = 2.0  # after the load, before tasks and files are counted
@@ -99,7 +100,7 @@ async def soak(
 
 
 async def soak_running(
-    master: str,
+    at: At,
     settings: Settings,
     store: Store,
     tell: Callable[[str], None],
@@ -108,12 +109,14 @@ async def soak_running(
     """Run one on a master that serves already, with what it has for workers.
 
     Faults are injected only; memory, files, tasks and logs are not looked at. Arguments as of
-    `soak`, `master` its address; raises what `RunningCluster` raises.
+    `soak`, `at` says where and how; raises what `RunningCluster` raises.
     """
+    async with at.async_client() as client:
+        await client.status()  # who may not is told before models are trained
     await asyncio.to_thread(provide, store)
     right = await asyncio.to_thread(truth, store)
     with _listening() as ears:
-        async with RunningCluster(master, SYSTEMS, store) as cluster:
+        async with RunningCluster(at, SYSTEMS, store) as cluster:
             settings = replace(settings, workers=len(cluster.workers), backend="running")
             soaked = await soak_on(cluster, settings, right, tell, update)
     soaked.violations += ears.heard
@@ -138,11 +141,11 @@ async def soak_on(
     def clock() -> float:
         return monotonic() - began
 
-    async with kofn.AsyncClient(cluster.address) as operator:
+    async with cluster.at.async_client() as operator:
         chaos = Chaos(cluster, operator, schedule, clock, tell)
         ledger = Ledger({s.name: s for s in SYSTEMS}, right, chaos.lied_since)
         watch = Watch(cluster, clock)
-        async with Load(cluster.address, right.images, ledger, clock) as load:
+        async with Load(cluster.at, right.images, ledger, clock) as load:
             await load.warm_up(NAMES)
             counted, idle = await _counters(operator), await watch.now()
             began = monotonic()

@@ -104,7 +104,7 @@ async def _point(
     dead, living = names[: point.lost].tolist(), names[point.lost :].tolist()
     failures: dict[str, str] = {}
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(kofn.AsyncClient(cluster.address))
+        client = await stack.enter_async_context(cluster.at.async_client())
         subjects: list[Subject] = []
         for other in others:
             await task.clean(other, point.workers)

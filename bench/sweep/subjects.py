@@ -104,7 +104,7 @@ class Deployed:
     ) -> None:
         assert system.deployment is not None
         self.system = system
-        self.server = Server(cluster.address, system.deployment.name, deadline_s)
+        self.server = Server(cluster.at.master, system.deployment.name, deadline_s)
         self._cluster = cluster
         self._client = client
         self._living = list(living)

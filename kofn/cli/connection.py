@@ -58,10 +58,10 @@ class At:
     """One master, as the options say."""
 
     master: str
-    control: str | None
-    tls: Path | None
-    peer_name: str | None
-    token_file: Path | None
+    control: str | None = None
+    tls: Path | None = None
+    peer_name: str | None = None
+    token_file: Path | None = None
 
     def client(self, **options: Any) -> "kofn.Client":
         """A blocking client of it; raises ValueError for files that cannot be used."""

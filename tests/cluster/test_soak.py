@@ -13,13 +13,16 @@ from bench.soak.cluster import LEAST_WORKERS, UP_S, RunningCluster
 from bench.soak.run import Settings, soak_on, soak_running
 from bench.soak.systems import MOST_SLOTS, SYSTEMS, provide, truth
 from kofn.chaos import Chaos
+from kofn.cli.connection import At
 from models.store import Store
+from support.certificates import Authority
 from support.cluster import Cluster, cluster
 
 SECONDS = 10.0
 SHORT_SECONDS = 4.0
 WIDE = {"COLUMNS": "200"}
 WORKERS = MOST_SLOTS + 2  # two may be in trouble
+TOKEN = "correct-horse-battery-staple"
 LIES = {"law": "sign-flip", "probability": 0.5}
 
 pytestmark = pytest.mark.timeout(120)
@@ -29,7 +32,7 @@ class InThisProcess:
     """Servers of the test's own process: it is no use to watch its memory."""
 
     def __init__(self, live: Cluster) -> None:
-        self.address = live.master.address
+        self.at = At(live.master.address)
         self.metrics_address = live.master.metrics_address
         self.workers = [f"worker-{number}" for number in range(WORKERS)]
         self.chaos: Chaos | None = None
@@ -69,18 +72,24 @@ async def test_a_liar_that_the_soak_does_not_know_of_is_found(
 
 @pytest.mark.long
 async def test_a_cluster_that_runs_already_is_soaked_and_left_as_it_was(tmp_path: Path) -> None:
-    """Nothing is wrong with it; its workers work properly and only its own is deployed then."""
+    """Over TLS, with a token; its workers work properly and only its own is deployed then."""
     store, told = Store(tmp_path / "store"), list[str]()
     own = {"name": "own", "program": "digits-lenet", "code": {"name": "uncoded", "k": 1}}
-    async with (
-        cluster(tmp_path, store, [own], LEAST_WORKERS) as live,
-        kofn.AsyncClient(live.master.address) as client,
-    ):
+    clients, token = Authority(tmp_path / "clients"), tmp_path / "token"
+    token.write_text(TOKEN)
+    server = {"tls": str(clients.certify("master", trusts=clients)), "control": {"port": 0}}
+    async with cluster(tmp_path, store, [own], LEAST_WORKERS, server=server, token=TOKEN) as live:
         assert await live.master.state.pool.wait_for_workers(LEAST_WORKERS, UP_S)
+        address, control = live.master.address, live.master.control_address
+        at = At(address, control, clients.certify("client", trusts=clients), token_file=token)
         settings = Settings(SHORT_SECONDS, 1)
-        soaked = await soak_running(live.master.address, settings, store, told.append)
-        left = await client.status()
-        faults = await client.get_faults()
+        for stranger in (replace(at, token_file=None), replace(at, tls=None)):
+            with pytest.raises((kofn.Unauthenticated, kofn.Unavailable)):
+                await soak_running(stranger, settings, store, told.append)
+        soaked = await soak_running(at, settings, store, told.append)
+        async with at.async_client() as client:
+            left = await client.status()
+            faults = await client.get_faults()
     assert soaked.violations == []
     assert (soaked.settings.workers, soaked.settings.backend) == (LEAST_WORKERS, "running")
     assert sum(tally.answered for tally in soaked.ledger.tallies.values()) > 20
@@ -114,7 +123,7 @@ async def test_what_cannot_be_soaked_is_refused(
             (2, "other", "--store must name the master's model store"),
         ):
             monkeypatch.setattr("bench.soak.cluster.LEAST_WORKERS", least)
-            refused = RunningCluster(live.master.address, [replace(copies, name=name)], ours)
+            refused = RunningCluster(At(live.master.address), [replace(copies, name=name)], ours)
             with pytest.raises(kofn.FailedPrecondition, match=words):
                 await refused.__aenter__()
         assert [item.name for item in (await client.status()).deployments] == ["copies"]
@@ -126,3 +135,15 @@ def test_what_a_running_cluster_is_not_asked_is_refused() -> None:
         done = CliRunner().invoke(app, ["soak", "--master", "127.0.0.1:1", *flag], env=WIDE)
         assert done.exit_code == 2
         assert "neither harmed nor watched" in done.output
+
+
+def test_how_to_connect_is_refused_where_it_is_of_no_use() -> None:
+    """Without a cluster to connect to, or with files that are not there, before any training."""
+    for flag, words in (
+        (("--tls", "/nowhere"), "goes with --master"),
+        (("--tls", "/nowhere", "--master", "127.0.0.1:1"), "must have tls.crt and tls.key"),
+        (("--token-file", "/nowhere", "--master", "127.0.0.1:1"), "cannot be read"),
+    ):
+        done = CliRunner().invoke(app, ["soak", *flag], env=WIDE)
+        assert done.exit_code == 2
+        assert words in done.output
