@@ -147,7 +147,7 @@ class RunningCluster(Stacked):
         taken = {item.name for item in told.deployments} & {one.name for one in self._systems}
         if taken:
             raise kofn.FailedPrecondition(
-                f"{self.at.master} serves {', '.join(sorted(taken))} already, under a name that the "
+                f"{self.at.master} serves {', '.join(sorted(taken))} already, under a name that "
                 "the soak deploys; undeploy it, or take another master."
             )
         for system in self._systems:
