@@ -7,7 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from codes.backup import STUDENT
-from codes.base import BASE, Matrix, check_size
+from codes.base import BASE, Matrix
+from codes.checks import check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import LinearDecoding
 from codes.mosaic import mosaic

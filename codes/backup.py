@@ -6,7 +6,8 @@ from typing import ClassVar, final
 import numpy as np
 from torch import Tensor
 
-from codes.base import BASE, Matrix, check_size
+from codes.base import BASE, Matrix
+from codes.checks import check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import LeastSquares
 

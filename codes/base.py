@@ -6,21 +6,19 @@ and call the mathematics of the concrete code. Nothing here knows workers, progr
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from operator import index
-from typing import ClassVar, NoReturn, TypeVar, final
+from typing import ClassVar, TypeVar, final
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codes.checks import check_queries, checked_answers, in_order, padded, sorted_slots
 from codes.exact_case import ExactCase, identity_rows
 
 BASE = "base"  # the role of slots that run the served model
-MOST_SLOTS = 256  # slots go to distinct workers; matrices beyond this size are a slip of the pen
 SETS_KEPT = 4096  # responder sets remembered by a code: all of them for n = 12
 
 K = TypeVar("K")
@@ -184,25 +182,10 @@ class Code(ABC):
             ValueError: not g >= 1 groups of q queries, or not floating point; or pads of another
                 number, shape or dtype.
         """
-        shape = queries.shape
-        if len(shape) < 2 or shape[1] != self.q or shape[0] < 1:
-            raise ValueError(
-                f"Argument 'queries' must have the shape [g >= 1, q = {self.q}, *query], "
-                f"not {list(shape)}."
-            )
-        if not queries.is_floating_point():
-            raise ValueError(f"Argument 'queries' must be floating point, not {queries.dtype}.")
+        check_queries(queries, self.q)
         if not self.pads and pads is None:
             return self._encode(queries)
-        wanted = (shape[0], self.pads, *shape[2:])
-        if pads is None:
-            pads = queries.new_zeros(wanted)
-        if pads.shape != wanted or pads.dtype != queries.dtype:
-            raise ValueError(
-                f"Argument 'pads' must be {queries.dtype} {list(wanted)}, "
-                f"not {pads.dtype} {list(pads.shape)}."
-            )
-        return self._encode(torch.cat([queries, pads], dim=1))
+        return self._encode(padded(queries, pads, self.pads))
 
     @final
     def gain(self, slots: Sequence[int]) -> Float64[np.ndarray, " k"]:
@@ -215,12 +198,12 @@ class Code(ABC):
         Raises:
             ValueError: a slot is out of range or named twice, or there is none.
         """
-        return self._known_gain(self._sorted(slots)).copy()
+        return self._known_gain(sorted_slots(slots, self.n)).copy()
 
     @final
     def recoverable(self, slots: Sequence[int]) -> bool:
         """Whether these responders give all k answers."""
-        return bool(np.isfinite(self._known_gain(self._sorted(slots))).all())
+        return bool(np.isfinite(self._known_gain(sorted_slots(slots, self.n))).all())
 
     @final
     def expected_error(self, slots: Sequence[int]) -> Float64[np.ndarray, " k"] | None:
@@ -230,7 +213,7 @@ class Code(ABC):
             Expected squared error over the variance of the answers: 0 for own and exact answers,
             1 for a guess no better than the mean, inf where nothing is decoded. None: unknown.
         """
-        return self._expected_error(self._sorted(slots))
+        return self._expected_error(sorted_slots(slots, self.n))
 
     def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float | None:
         """How badly the results of all n slots fit together, as a share of their size; None where
@@ -266,8 +249,8 @@ class Code(ABC):
             ValueError: slots or answers out of range or twice, shapes that differ, or a result
                 that is not finite where it would be multiplied: the message names the slot.
         """
-        results, ordered = self._in_order(results, slots)
-        wanted = self._all_answers if answers is None else self._checked_answers(answers)
+        results, ordered = in_order(results, slots, self.widths)
+        wanted = self._all_answers if answers is None else checked_answers(answers, self.k)
         if (ordered, wanted) not in self._decodable:
             gain = self._known_gain(ordered)
             lost = [j for j in wanted if gain[j] == np.inf]
@@ -294,58 +277,7 @@ class Code(ABC):
             return None
         return np.where(np.isfinite(self._known_gain(slots)), 0.0, np.inf)
 
-    # Checks and what is remembered of them.
-
-    def _in_order(
-        self, results: Sequence[Tensor], slots: Sequence[int]
-    ) -> tuple[Sequence[Tensor], tuple[int, ...]]:
-        """Results by ascending slot, checked, and these slots."""
-        given = tuple(slots)
-        ordered = self._sorted(given)
-        if len(results) != len(ordered):
-            raise ValueError(
-                f"Argument 'results' must have one result a slot, {len(ordered)}, "
-                f"not {len(results)}."
-            )
-        if given != ordered:
-            by_slot = dict(zip(map(index, given), results, strict=True))
-            results = [by_slot[slot] for slot in ordered]
-        self._check_results(results, ordered)
-        return results, ordered
-
-    def _check_results(self, results: Sequence[Tensor], slots: tuple[int, ...]) -> None:
-        first, widths = results[0], self.widths
-        shape, dtype = first.shape, first.dtype
-        answer = shape[2:] if widths[slots[0]] else shape[1:]
-        for slot, result in zip(slots, results, strict=True):
-            width = widths[slot]
-            wanted = (*shape[:1], width, *answer) if width else (*shape[:1], *answer)
-            if result.shape != wanted or result.dtype != dtype:
-                raise ValueError(
-                    f"Result of slot {slot} must be {dtype} {list(wanted)} as the first says, "
-                    f"not {result.dtype} {list(result.shape)}."
-                )
-        if not shape or shape[0] < 1 or not first.is_floating_point():
-            raise ValueError(
-                f"Argument 'results' must be floating point [g >= 1, *answer], "
-                f"not {dtype} {list(shape)}."
-            )
-
-    def _sorted(self, slots: Sequence[int]) -> tuple[int, ...]:
-        ordered = tuple(sorted(map(index, slots)))
-        if not ordered:
-            raise ValueError("Argument 'slots' must name at least 1 slot, not 0.")
-        if ordered[0] < 0 or ordered[-1] >= self.n or len(set(ordered)) != len(ordered):
-            _refuse("slots", ordered, self.n)
-        return ordered
-
-    def _checked_answers(self, answers: Sequence[int]) -> tuple[int, ...]:
-        wanted = tuple(map(index, answers))
-        if not wanted:
-            raise ValueError("Argument 'answers' must name at least 1 answer, not 0.")
-        if min(wanted) < 0 or max(wanted) >= self.k or len(set(wanted)) != len(wanted):
-            _refuse("answers", wanted, self.k)
-        return wanted
+    # What is remembered of sets of responders.
 
     @cached_property
     def _rows(self) -> tuple[range, ...]:
@@ -380,39 +312,3 @@ def remember(kept: dict[K, V], key: K, value: V) -> None:
     if len(kept) >= SETS_KEPT:
         kept.clear()
     kept[key] = value
-
-
-def check_size(argument: str, value: int, at_least: int, meaning: str = "") -> None:
-    """Check k or n against its limits.
-
-    Raises:
-        ValueError: naming argument, requirement and value.
-    """
-    if type(value) is not int:
-        raise ValueError(f"Argument '{argument}' must be a whole number, not {value!r}.")
-    if value < at_least:
-        least = f"{meaning} = {at_least}" if meaning else f"{at_least}"
-        raise ValueError(f"Argument '{argument}' must be at least {least}, not {value}.")
-    if value > MOST_SLOTS:
-        raise ValueError(f"Argument '{argument}' must be at most {MOST_SLOTS}, not {value}.")
-
-
-def check_choice(argument: str, value: str, known: Collection[str]) -> None:
-    """Check a name against those that there are.
-
-    Raises:
-        ValueError: naming argument, what is accepted, and value.
-    """
-    if value not in known:
-        raise ValueError(f"Argument '{argument}' must be one of {', '.join(known)}, not {value!r}.")
-
-
-def _refuse(argument: str, values: tuple[int, ...], limit: int) -> NoReturn:
-    what = argument.removesuffix("s")
-    for value in values:
-        if not 0 <= value < limit:
-            raise ValueError(
-                f"Argument '{argument}' must name {argument} 0 to {limit - 1}, not {what} {value}."
-            )
-    twice = next(value for value in values if values.count(value) > 1)
-    raise ValueError(f"Argument '{argument}' must name each {what} once, not {what} {twice} twice.")

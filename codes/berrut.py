@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, final
 
-from codes.base import Matrix, Vector, check_choice, check_size
+from codes.base import Matrix, Vector
+from codes.checks import check_choice, check_size
 from codes.exact_case import ExactCase
 from codes.interpolation import POINTS, berrut_weights, first
 from codes.linear import LinearCode

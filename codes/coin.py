@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from codes.base import Matrix, Vector, check_choice, check_size, remember
+from codes.base import Matrix, Vector, remember
 from codes.calibrated import Calibrated
+from codes.checks import check_choice, check_size, in_order
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import HALF, LeastSquares
 from codes.locating import LocatesErrors
@@ -175,7 +176,7 @@ class Coin(LeastSquares, LocatesErrors):
             The root of the squared difference over the squared sums, of all groups together: the
             size of the code's own noise, while nobody lies and no model has changed.
         """
-        ordered, _ = self._in_order(results, range(self.n))
+        ordered, _ = in_order(results, range(self.n), self.widths)
         values = np.stack([result.detach().cpu().double().numpy() for result in ordered])
         wanted = np.tensordot(self.merging_weights, values[: self.k], 1)
         size = float(np.square(wanted).sum())

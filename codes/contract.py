@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from codes.base import BASE, MOST_SLOTS, Code, NotRecoverable
+from codes.base import BASE, Code, NotRecoverable
+from codes.checks import MOST_SLOTS
 from codes.contract_bits import (
     check_arguments_unchanged,
     check_determinism,

@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from codes.base import MOST_SLOTS, Matrix, Vector, check_choice, check_size
+from codes.base import Matrix, Vector
+from codes.checks import MOST_SLOTS, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.interpolation import CURVES, SAME, Circle, Curve, decoding_matrix, encoding_matrix
 from codes.linear import RESIDUAL_LIMIT, LinearCode

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from codes.backup import STUDENT
-from codes.base import BASE, Code, Vector, check_choice, check_size
+from codes.base import BASE, Code, Vector
+from codes.checks import check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.neural import Coder, Weights, fresh
 

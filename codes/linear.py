@@ -20,6 +20,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from codes.base import BASE, Code, Matrix, Vector, remember
+from codes.checks import sorted_slots
 from codes.interpolation import noise_gain
 
 RESIDUAL_LIMIT = 1e-6  # |D G - I| beyond it is no decoder: float64 has lost 10 of its 16 digits
@@ -106,7 +107,7 @@ class LinearDecoding(Code):
         Returns:
             Unit rows for own answers, rows of NaN for answers that cannot be decoded.
         """
-        return self._solution(self._sorted(slots)).copy()
+        return self._solution(sorted_slots(slots, self.n)).copy()
 
     @cached_property
     def own_slots(self) -> tuple[tuple[int, ...], ...]:

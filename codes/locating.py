@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from codes.base import Code, Matrix
+from codes.checks import in_order
 from codes.linear import LinearDecoding
 
 # Honest float32 results were off by at most 1e-6 of their size, over degrees 1 to 4, k up to 16 and
@@ -75,7 +76,7 @@ class LocatesErrors(LinearDecoding):
         """
         if most < 0:
             raise ValueError(f"Argument 'most' must be at least 0, not {most}.")
-        results, ordered = self._in_order(results, slots)
+        results, ordered = in_order(results, slots, self.widths)
         rows = [row.detach().cpu().double().numpy() for row in self._unbound(results, ordered)]
         values = np.stack(rows).reshape(len(rows), len(rows[0]), -1)
         if not np.isfinite(values).all():

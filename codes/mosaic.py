@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from codes.base import Matrix, check_choice, check_size
+from codes.base import Matrix
+from codes.checks import check_choice, check_size
 from codes.exact_case import ExactCase
 from codes.linear import HALF, LeastSquares
 from codes.parity import check_weights, ideal_parities, parity_roles, systematic_rows

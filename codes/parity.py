@@ -7,7 +7,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import BASE, Matrix, check_choice, check_size
+from codes.base import BASE, Matrix
+from codes.checks import check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import MDSCode
 

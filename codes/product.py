@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from codes.base import Matrix, check_choice, check_size
+from codes.base import Matrix
 from codes.berrut import Berrut
+from codes.checks import check_choice, check_size, in_order
 from codes.coin import Coin
 from codes.exact_case import ExactCase
 from codes.linear import LinearCode, LinearDecoding
@@ -148,7 +149,7 @@ class Product(LinearDecoding):
 
     def residual(self, results: Sequence[Float[Tensor, " g *answer"]]) -> float:
         """As COIN's, the root mean square over the columns of queries and of parity queries."""
-        ordered, _ = self._in_order(results, range(self.n))
+        ordered, _ = in_order(results, range(self.n), self.widths)
         columns = [self._coin.residual(ordered[j :: self._width]) for j in range(self._width)]
         return float(np.sqrt(np.mean(np.square(columns))))
 

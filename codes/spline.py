@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from codes.base import Matrix, Vector, check_size
+from codes.base import Matrix, Vector
+from codes.checks import check_size
 from codes.exact_case import ExactCase
 from codes.interpolation import SAME, first, second
 from codes.linear import LinearCode

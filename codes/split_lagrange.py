@@ -7,7 +7,8 @@ from typing import ClassVar, final
 import numpy as np
 from jaxtyping import Float64
 
-from codes.base import BASE, Matrix, Vector, check_size
+from codes.base import BASE, Matrix, Vector
+from codes.checks import check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.interpolation import Circle, decoding_matrix, encoding_matrix
 from codes.linear import LinearCode

@@ -5,7 +5,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from codes.base import Matrix, check_size
+from codes.base import Matrix
+from codes.checks import check_size
 from codes.linear import LinearCode
 
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from codes.base import BASE, check_size
+from codes.base import BASE
 from codes.calibrated import Calibrated, measure_moments
+from codes.checks import check_size
 from codes.split_lagrange import TRUNK, SplitLagrange
 from models import data
 from models.cards import Card

@@ -17,7 +17,8 @@ from torch import Tensor
 import codes
 from codes.assisted import Assisted
 from codes.backup import Backup
-from codes.base import BASE, Code, check_choice
+from codes.base import BASE, Code
+from codes.checks import check_choice
 from codes.learned import Learned
 from codes.linear import LinearDecoding
 from codes.mosaic import Mosaic

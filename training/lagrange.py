@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, mse_loss
 
-from codes.base import BASE, check_choice
+from codes.base import BASE
+from codes.checks import check_choice
 from codes.split_lagrange import TRUNK, SplitLagrange
 from codes.stages import STEM, mixed, stemmed
 from codes.verify import subsets

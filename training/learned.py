@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from codes.backup import STUDENT
-from codes.base import BASE, check_choice
+from codes.base import BASE
+from codes.checks import check_choice
 from codes.learned import Learned
 from codes.neural import Coder, Weights
 from training.basis import Basis, permuted_groups, soft_agreement

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from codes.base import BASE, check_choice
+from codes.base import BASE
+from codes.checks import check_choice
 from codes.linear import LinearDecoding
 from training.basis import Basis, permuted_groups, soft_agreement
 from training.learnt import Learnt, Lessons, Objectives

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from codes.base import MOST_SLOTS, NotRecoverable
+from codes.base import NotRecoverable
+from codes.checks import MOST_SLOTS
 from codes.contract import run_checks
 from codes.locating import TooManyErrors
 from codes.polydot.frame import Inaccurate

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr, solve_triangular
 
-from codes.base import Matrix, NotRecoverable, check_size, remember
+from codes.base import Matrix, NotRecoverable, remember
+from codes.checks import check_size
 from codes.locating import TooManyErrors
 from codes.polydot.families import Mixes
 from codes.polydot.located import Unexplained, is_one_codeword, located

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from codes.base import Matrix, check_choice, check_size
+from codes.base import Matrix
+from codes.checks import check_choice, check_size
 from codes.polydot.families import Mixes, Powers, half_circle, picked, segment, unit, waves
 from codes.polydot.frame import Frame
 from codes.polydot.product import check_blocks, mixed, split

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from codes.base import check_choice, check_size
+from codes.checks import check_choice, check_size
 from codes.polydot.families import FAMILIES, Mixes, Mixing, mixing, unknowns
 from codes.polydot.frame import Decoded, Frame, Limits
 

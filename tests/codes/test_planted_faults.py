@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from codes import contract, verify
-from codes.base import Code, Matrix
+from codes.base import Code, Matrix, Vector
 from codes.berrut import Berrut
 from codes.calibrated import Calibrated, measure_moments
 from codes.parity import Parity
@@ -123,19 +123,24 @@ class LetsNaNThrough(Faulty):
 
 
 class DependsOnOrder(Faulty):
-    def _sorted(self, slots: Sequence[int]) -> tuple[int, ...]:
-        super()._sorted(slots)
-        return tuple(slots)
+    def decode(  # type: ignore[misc]  # final for codes; a fault is planted here
+        self, results: Sequence[Tensor], slots: Sequence[int], answers: Sequence[int] | None = None
+    ) -> Tensor:
+        super().decode(results, slots, answers)
+        wanted = range(self.k) if answers is None else answers
+        return self._decode(results, tuple(slots), tuple(wanted))
 
 
 class AnswersSorted(Faulty):
-    def _checked_answers(self, answers: Sequence[int]) -> tuple[int, ...]:
-        return tuple(sorted(super()._checked_answers(answers)))
+    def decode(  # type: ignore[misc]
+        self, results: Sequence[Tensor], slots: Sequence[int], answers: Sequence[int] | None = None
+    ) -> Tensor:
+        return super().decode(results, slots, answers and sorted(answers))
 
 
 class TakesAnySlots(Faulty):
-    def _sorted(self, slots: Sequence[int]) -> tuple[int, ...]:
-        return tuple(sorted({slot % self.n for slot in slots}))
+    def gain(self, slots: Sequence[int]) -> Vector:  # type: ignore[misc]
+        return super().gain(sorted({slot % self.n for slot in slots}))
 
 
 class SubtractsInPlace(Faulty):

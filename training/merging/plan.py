@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from codes.base import check_choice
+from codes.checks import check_choice
 from codes.coin import DECODINGS, vandermonde_rows
 
 COIN, AVERAGE, FISHER, REGMEAN, DISTILL = "coin", "average", "fisher-merge", "regmean", "distill"
