@@ -52,7 +52,7 @@ def _named(plan: Plan) -> str:
 def _figures(plan: Plan) -> str:
     return (
         f"{1e3 * plan.tail_s:.1f} ms, {plan.accuracy:.4f} accurate, "
-        f"{1e3 * plan.worker_s:.2f} ms of a worker a query"
+        f"{1e3 * plan.cost_s:.2f} ms of work a query"
     )
 
 

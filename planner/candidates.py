@@ -4,11 +4,13 @@ Everything here can be deployed as it stands: exact copies, and the trained code
 for this very model. Codes that no accuracy was measured of are left out.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codes import REGISTRY
+from codes.base import BASE
+from codes.stages import STEM
 from master.config import DeploymentConfig
 from models.cards import Card
 from models.store import Store
@@ -37,12 +39,14 @@ class Candidate:
         kind: "uncoded", "copies" or "coded".
         deployment: as in a deployment file.
         worth: of its answers.
+        work: by role, what a slot takes as a multiple of the model itself; by `simulator.Setting`.
     """
 
     title: str
     kind: str
     deployment: DeploymentConfig
     worth: Worth
+    work: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def policy(self) -> str:
@@ -103,7 +107,8 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
         if key not in best or worth.decoded > best[key].worth.decoded:
             code = {"name": trained.code, "k": k, "n": n, "checkpoint": trained.name}
             title = f"{trained.code}, k = {k}, n = {n}"
-            best[key] = Candidate(title, "coded", _deployment(card, code), worth)
+            deployment = _deployment(card, code)
+            best[key] = Candidate(title, "coded", deployment, worth, _work(deployment, trained))
     for candidate in best.values():
         for patience in PATIENCE:
             yield _with(candidate, {"soft_deadline": patience})
@@ -130,7 +135,16 @@ def _split(
     code = {"name": SPLIT, "k": k, "n": n, "checkpoint": trained.name}
     policy = {"wait": "first", "recovery_threshold": responders}
     deployment = _deployment(card, code, policy)
-    return Candidate(f"{SPLIT}, k = {k}, n = {n}, R = {responders}", "coded", deployment, worth)
+    title = f"{SPLIT}, k = {k}, n = {n}, R = {responders}"
+    return Candidate(title, "coded", deployment, worth, _work(deployment, trained))
+
+
+def _work(deployment: DeploymentConfig, trained: CodeCard) -> dict[str, float]:
+    """Multiply-adds of each role over the model's, as far as the card tells: the dearest stands
+    for all that are not the model itself."""
+    roles = set(deployment.code.make().roles) - {BASE}
+    found = dict.fromkeys(roles, trained.cost) | {STEM: trained.stem_cost}
+    return {role: cost for role, cost in found.items() if cost}
 
 
 def _deployment(

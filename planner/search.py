@@ -53,7 +53,8 @@ class Plan:
         tail_s: the wished quantile of latency; infinite where more requests than that are refused.
         middle_s: its median.
         accuracy: over all queries, by measured accuracies of the kinds of answers.
-        worker_s: workers' time a query.
+        worker_s: workers' time a query,
+        master_s: and the master's, for a stem.
         slots: that took a worker's time, a query.
         utilisation: share of the workers' time.
         requests: behind it.
@@ -64,9 +65,15 @@ class Plan:
     middle_s: float
     accuracy: float
     worker_s: float
+    master_s: float
     slots: float
     utilisation: float
     requests: int
+
+    @property
+    def cost_s(self) -> float:
+        """Work for a query, wherever it is done."""
+        return self.worker_s + self.master_s
 
     def meets(self, wish: Wish) -> bool:
         """Whether it is all that is wanted."""
@@ -136,14 +143,14 @@ def search(
         plans=tuple(plans),
         front=tuple(sorted(kept, key=lambda plan: plan.tail_s)),
         too_inaccurate=tuple(one for one in candidates if one not in able),
-        chosen=min(fit, key=lambda plan: (plan.worker_s, plan.tail_s), default=None),
-        nearest=min(again, key=lambda plan: (plan.misses_by(wish), plan.worker_s)),
+        chosen=min(fit, key=lambda plan: (plan.cost_s, plan.tail_s), default=None),
+        nearest=min(again, key=lambda plan: (plan.misses_by(wish), plan.cost_s)),
         plain=plain,
     )
 
 
 def _front(plans: Sequence[Plan]) -> list[Plan]:
-    return [plans[place] for place in pareto([(p.tail_s, -p.accuracy, p.worker_s) for p in plans])]
+    return [plans[place] for place in pareto([(p.tail_s, -p.accuracy, p.cost_s) for p in plans])]
 
 
 def _plan(
@@ -160,6 +167,7 @@ def _plan(
         limits=deployment.batching.limits(),
         max_in_flight=deployment.batching.max_in_flight,
         timeout_s=deployment.timeout_ms / 1e3,
+        work=candidate.work,
         seed=seed,
     )
     return _weighed(candidate, simulate(setting), wish)
@@ -177,6 +185,7 @@ def _weighed(candidate: Candidate, outcome: Outcome, wish: Wish) -> Plan:
         middle_s=outcome.latency.quantile(0.5),
         accuracy=candidate.worth.overall(outcome.direct_share, outcome.decoded_share, missing),
         worker_s=outcome.worker_s_per_query,
+        master_s=outcome.master_s_per_query,
         slots=outcome.load_factor,
         utilisation=outcome.utilisation,
         requests=outcome.requests,

@@ -28,7 +28,7 @@ def deployment_file(plan: Plan, wish: Wish, command: str, workers: int) -> str:
         f"{command}",
         f"Simulated over {plan.requests:,} requests: p{100 * wish.quantile:g} "
         f"{1e3 * plan.tail_s:.1f} ms, accuracy {plan.accuracy:.4f},",
-        f"{1e3 * plan.worker_s:.2f} ms of a worker a query. Accuracy from: "
+        f"{1e3 * plan.cost_s:.2f} ms of work a query. Accuracy from: "
         f"{plan.candidate.worth.source}.",
         f"kofn up --config THIS --workers {workers}",
     )

@@ -5,7 +5,7 @@ It decides nothing: `gather` says what is sent and answered, the cluster who get
 
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from master.assignment import LATE_FACTOR
 from master.batcher import Plan
@@ -40,9 +40,23 @@ class Batch:
         self._cell: list[Batch] = []  # what the engine holds for it; emptied when it is over
         self._is_over = False
         self._places = _places(plan, setting.code.q, cluster.requests)
-        now = self._engine.now
+        self._gather: Gather  # from when it leaves
+        self._late_after_s = inf
+        self._first_choice: Sequence[Worker | None] = ()
+
+    def start(self) -> None:
+        """Through the stem, where there is one; then send what is sent at once."""
+        if self._cluster.setting.stem:
+            self._engine.at(self._cluster.after_stem(), self._leave)
+        else:
+            self._leave(None)
+
+    def _leave(self, _: Any) -> None:
+        if self._is_over:
+            return
+        plan, cluster = self._plan, self._cluster
+        now, policy = self._engine.now, cluster.policy
         allowed_s = plan.earliest_deadline - plan.oldest_arrival
-        policy = cluster.policy
         self._gather = Gather(
             code=cluster.gains,
             policy=policy,
@@ -58,12 +72,9 @@ class Batch:
         )
         median_s = cluster.latency.quantile(0.5)
         self._late_after_s = inf if median_s is None else LATE_FACTOR * median_s
-        self._first_choice = cluster.choose(setting.sent)
-
-    def start(self) -> None:
-        """Send what is sent at once."""
-        self._obey(self._gather.start(self._engine.now))
-        if self._cluster.policy.wait == "adaptive":
+        self._first_choice = cluster.choose(self._sent)
+        self._obey(self._gather.start(now))
+        if policy.wait == "adaptive":
             self._settle()
 
     @property
@@ -134,7 +145,14 @@ class Batch:
         plan = self._plan
         now = self._engine.now
         task = Task(
-            slot, self._roles[slot], plan.groups, plan.latest_deadline, now, self._ended, worker
+            slot,
+            self._roles[slot],
+            plan.groups,
+            plan.latest_deadline,
+            now,
+            self._ended,
+            worker,
+            self._cluster.factors[slot],
         )
         self._open.setdefault(slot, []).append(task)
         self._cluster.sent(worker, plan.groups, not is_first)

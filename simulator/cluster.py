@@ -49,12 +49,15 @@ class Cluster:
         self.latency = Latency()  # round trips of slots that replied
         self.adaptive = Adaptive(self.policy.budget)
         self.gains = Gains(setting.code)
+        self.factors = setting.factors
         self.requests: dict[int, Request] = {}  # not done yet
         self.outcome = Outcome("events", setting.worker_count)
         self._progress = progress
-        seeds = np.random.SeedSequence(setting.seed).spawn(3 + len(setting.workers))
-        first, second, third, *kinds = (np.random.default_rng(seed) for seed in seeds)
+        seeds = np.random.SeedSequence(setting.seed).spawn(4 + len(setting.workers))
+        first, second, third, *kinds, last = (np.random.default_rng(seed) for seed in seeds)
         self.overhead = draws.of_law(setting.overhead, first)
+        self._service = draws.of_law(setting.workers[0].service, last)
+        self._stem_free_at = 0.0  # when the stem has done all batches that began
         self._gaps = _gaps(setting.arrivals, second)
         self._random = random.Random(int(third.integers(2**62)))
         self._wanted: dict[int, frozenset[int]] = {}
@@ -175,6 +178,14 @@ class Cluster:
             if next_due is not None and next_due < self._pump_at:
                 self._pump_at = next_due
                 self.engine.at(next_due, self._pump, next_due)
+
+    def after_stem(self) -> float:
+        """When a batch that starts now has been through the stem."""
+        takes_s = self.setting.stem * self._service()
+        self._stem_free_at = max(self.engine.now, self._stem_free_at) + takes_s
+        if self._is_counting:
+            self.outcome.master_s += takes_s
+        return self._stem_free_at
 
     def landed(self, batch: Batch) -> None:
         """Nothing more will come of this batch."""

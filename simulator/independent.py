@@ -33,7 +33,7 @@ def _groups(
     size: int, setting: Setting, rule: Rule, rng: np.random.Generator, outcome: Outcome
 ) -> None:
     shape = (size, setting.code.n)
-    tasks = draw(setting, rng, shape)
+    tasks = draw(setting, rng, size)
     first = tasks.lengths + _overhead(setting, rng, shape)
     if rule.hedge_s is None:
         answers = rule.answers(first)
@@ -41,7 +41,7 @@ def _groups(
         count(outcome, setting, answers, busy, np.ones(shape, bool))
         return
     again = rule.hedged(first)
-    more = draw(setting, rng, shape)
+    more = draw(setting, rng, size)
     second = rule.hedge_s + more.lengths + _overhead(setting, rng, shape)
     replies = np.where(again, np.minimum(first, second), first)
     answers = rule.answers(replies)

@@ -48,6 +48,7 @@ def why_not_recursion(setting: Setting) -> str:
         return "there are fewer workers than slots"
     code = setting.code
     are_alike = setting.sent == count and (code.k == 1 or code.n == code.k)
+    are_alike &= len(set(setting.factors)) == 1
     if setting.spread == "least loaded" and not are_alike:
         return "who gets which slot depends on what each worker has in hand"
     return _why_no_arrays(setting)
@@ -60,6 +61,8 @@ def is_central(setting: Setting) -> bool:
 
 def _why_no_arrays(setting: Setting) -> str:
     code, policy, limits = setting.code, setting.policy, setting.limits
+    if setting.stem:
+        return "batches wait for each other at the master's stem"
     if policy.wait == "adaptive":
         return "what is sent depends on what was learned"
     if not isinstance(setting.arrivals, Poisson) and setting.worker_count is not None:

@@ -118,6 +118,7 @@ class Outcome:
         sent, resent: slots of single groups that were sent, and of these again.
         served: slots of single groups that took a worker's time, cancelled or not.
         busy_s: workers' seconds, cancelled work included.
+        master_s: the master's seconds at the stem.
         span_s: virtual seconds in which these were sent.
         workers: how many; None is any number.
         events: of the event loop, 0 for the other methods.
@@ -138,6 +139,7 @@ class Outcome:
     resent: int = 0
     served: int = 0
     busy_s: float = 0.0
+    master_s: float = 0.0
     span_s: float = 0.0
     events: int = 0
     wall_s: float = 0.0
@@ -180,8 +182,12 @@ class Outcome:
     @property
     def worker_s_per_query(self) -> float:
         """Workers' seconds for each query that was answered."""
-        answered = self.queries * (1.0 - self.missing_share)
-        return self.busy_s / answered if answered else float("nan")
+        return self._per_query(self.busy_s)
+
+    @property
+    def master_s_per_query(self) -> float:
+        """The master's seconds at the stem for each query that was answered."""
+        return self._per_query(self.master_s)
 
     @property
     def utilisation(self) -> float:
@@ -189,6 +195,10 @@ class Outcome:
         if self.workers is None or not self.span_s:
             return float("nan")
         return self.busy_s / (self.workers * self.span_s)
+
+    def _per_query(self, seconds: float) -> float:
+        answered = self.queries * (1.0 - self.missing_share)
+        return seconds / answered if answered else float("nan")
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers, for JSON; None where there is none."""
@@ -211,6 +221,7 @@ class Outcome:
             "load_factor": self.load_factor,
             "sends_per_query": self.sends_per_query,
             "worker_ms_per_query": _number(1e3 * self.worker_s_per_query),
+            "master_ms_per_query": _number(1e3 * self.master_s_per_query),
             "utilisation": _number(self.utilisation),
             "span_s": self.span_s,
             "events": self.events,

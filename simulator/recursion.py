@@ -61,7 +61,7 @@ def _arrival(
     rows = np.arange(runs)[:, None]
     chosen = _chosen(setting, rng, free)
     waits = np.maximum(0.0, free[rows, chosen] - now[:, None])
-    tasks = draw(setting, rng, (runs, n))
+    tasks = draw(setting, rng, runs)
     replies = waits + tasks.lengths + quantiles_s(setting.overhead, rng.random((runs, n)))
     answers = rule.answers(replies)
     served = waits < answers.stops
@@ -97,7 +97,7 @@ def _chosen(setting: Setting, rng: np.random.Generator, free: Array) -> npt.NDAr
 def _warm_up(setting: Setting, rng: np.random.Generator) -> int:
     """Steps until a run has forgotten that it began empty."""
     workers, n = setting.worker_count or 1, setting.code.n
-    mean_s = float(draw(setting, rng, (20_000,)).lengths.mean())
+    mean_s = float(draw(setting, rng, ceil(20_000 / n)).lengths.mean())
     load = min(CAUTIOUS_LOAD, setting.arrivals.rate * n * mean_s / workers)
     # The relaxation time of an M/M/1 queue is 1 / (mu (1 - sqrt(load))^2).
     return 20 + ceil(WARM_UP_SPANS * load * workers / n / (1 - sqrt(load)) ** 2)

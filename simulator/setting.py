@@ -1,10 +1,11 @@
 """What a simulation is told: the code, the policy, the workers with their laws, and the load."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal, Protocol, get_args
 
+from codes.stages import STEM
 from master.batcher import Limits
 from master.gains import Decodable
 from master.policy import Policy
@@ -79,8 +80,8 @@ class Workers:
 
     Args:
         count: how many; None: as many as there is work, so that nothing ever queues.
-        service: of one task, however many coding groups are in it; a pass of several tasks takes
-            as long as its slowest. A cancellation never ends it.
+        service: of one task of the model itself, however many coding groups are in it; a pass of
+            several tasks takes as long as its slowest. A cancellation never ends it.
         faults: as a worker injects them; delays come before the service. Corruption is refused:
             there are no results here.
         max_rows: most coding groups of one pass; 1 serves task by task.
@@ -128,6 +129,10 @@ class Setting:
         timeout_s: a request ends then, with what is there.
         overhead: of a task, beside queue and service: the network, encoding and decoding.
         spread: who gets a batch's slots: "least loaded" is the master's own way.
+        work: service of a role's tasks as a multiple of the workers' own, such as 0.25 of a
+            student; of roles that are not in it 1. Injected delays are as long for all. Of "stem"
+            it is what the master does for a batch before its slots leave, one batch after the
+            other, as the first kind of workers would; nothing, where it is not there.
         seed: of all draws.
 
     Raises:
@@ -145,6 +150,7 @@ class Setting:
     timeout_s: float = 1.0
     overhead: Law = AT_ONCE
     spread: Spread = "least loaded"
+    work: Mapping[str, float] = field(default_factory=dict, hash=False)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -164,6 +170,15 @@ class Setting:
                 f"Argument 'rows' must be at most queue_rows = {self.limits.queue_rows}, "
                 f"not {self.rows}."
             )
+        for role, factor in self.work.items():
+            if role not in (known := dict.fromkeys((*self.code.roles, STEM))):
+                raise ValueError(
+                    f"Argument 'work' must be of the roles {', '.join(known)}, not {role!r}."
+                )
+            if not 0.0 < factor < inf:
+                raise ValueError(
+                    f"Argument 'work' must be above 0 and finite for {role!r}, not {factor}."
+                )
         if not self.workers:
             raise ValueError("Argument 'workers' must have at least one kind.")
         if len(self.workers) > 1 and any(kind.count is None for kind in self.workers):
@@ -173,6 +188,16 @@ class Setting:
     def sent(self) -> int:
         """Slots of a group that are sent at once."""
         return self.code.n - self.code.spares
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Of each slot's service."""
+        return tuple(self.work.get(role, 1.0) for role in self.code.roles)
+
+    @property
+    def stem(self) -> float:
+        """Of a batch's time at the master's stem; 0 without one."""
+        return self.work.get(STEM, 0.0)
 
     @property
     def worker_count(self) -> int | None:

@@ -14,7 +14,7 @@ from worker.laws import Bursts
 
 @dataclass(frozen=True)
 class Tasks:
-    """Tasks of any shape, seconds.
+    """Tasks [g, n], seconds.
 
     Attributes:
         delays: that are injected before the service.
@@ -37,10 +37,11 @@ class Tasks:
         return delays + np.where(stops > self.delays, self.services, 0.0)
 
 
-def draw(setting: Setting, rng: np.random.Generator, shape: tuple[int, ...]) -> Tasks:
-    """Tasks of the setting's only kind of workers."""
+def draw(setting: Setting, rng: np.random.Generator, groups: int) -> Tasks:
+    """Tasks [groups, n] of the setting's only kind of workers."""
     (kind,) = setting.workers
-    services = quantiles_s(kind.service, rng.random(shape))
+    shape = groups, setting.code.n
+    services = quantiles_s(kind.service, rng.random(shape)) * setting.factors
     delay = kind.faults.delay
     if delay is None:
         return Tasks(np.zeros(shape), services, False)

@@ -34,6 +34,7 @@ class Task:
     sent_at: float
     then: Callable[["Task", bool], None]  # told how it ended, with a result or not
     worker: "Worker"
+    factor: float = 1.0  # of its service
     is_cancelled: bool = False
     is_dropped: bool = False  # its result will not be sent
     delay_s: float = 0.0
@@ -131,7 +132,7 @@ class Worker:
             return
         rows = 0
         for task in tasks:
-            task.delay_s, task.service_s = self._delay(), self._laws.service()
+            task.delay_s, task.service_s = self._delay(), task.factor * self._laws.service()
             rows += task.rows
         self._on_pass(rows)
         self._running, self._started = tasks, self._engine.now

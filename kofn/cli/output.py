@@ -51,7 +51,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     paper.print(table)
 
 
-def parameters(settings: Sequence[str] | None) -> dict[str, Any]:
+def parameters(settings: Sequence[str] | None, flag: str = "--set") -> dict[str, Any]:
     """NAME=VALUE texts as a mapping; values are YAML scalars.
 
     Raises:
@@ -63,7 +63,7 @@ def parameters(settings: Sequence[str] | None) -> dict[str, Any]:
     for text in settings or ():
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise typer.BadParameter(f"must be NAME=VALUE, not {text!r}.", param_hint="--set")
+            raise typer.BadParameter(f"must be NAME=VALUE, not {text!r}.", param_hint=flag)
         found[name] = _number(yaml.safe_load(value))
     return found
 

@@ -36,7 +36,9 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
     rows: Annotated[int, typer.Option(min=1, help="Queries of a request.")] = 1,
     service: Annotated[
         str,
-        typer.Option(help="Of a task: 5ms, or JSON as a fault's delay: '{law: expon, ...}'."),
+        typer.Option(
+            help="Of the model's task: 5ms, or JSON as a fault's delay: '{law: expon, ...}'."
+        ),
     ] = "5ms",
     straggler: Annotated[
         str | None,
@@ -65,9 +67,9 @@ def plan(  # noqa: PLR0913 - each flag is an argument to typer
 
     Candidates are uncoded, hedged, copies, and the trained codes that the store has for the model;
     accuracies are those that were measured of them, each with its source. A task takes as long,
-    however many queries are in it, and whichever program it runs. Prints what nothing
-    beats in tail, accuracy and workers' time, and writes a deployment file of the cheapest that
-    meets all. Status 1 where nothing does.
+    however many queries are in it; a student's, a trunk's or a stem's its share of the model's, by
+    multiply-adds. Prints what nothing beats in tail, accuracy and work, and writes a deployment
+    file of the cheapest that meets all. Status 1 where nothing does.
     """
     from models.store import Store
     from planner.advice import advice
@@ -119,7 +121,7 @@ def _print(found: "Found", wish: "Wish", said: "Sequence[str]", title: str) -> N
     print_table(
         f"What nothing beats, simulated: {title}",
         ("system", "policy", f"p{100 * wish.quantile:g} ms", "p50 ms", "accuracy", "from",
-         "worker ms a query", "slots a query", "workers busy", "meets all"),
+         "work ms a query", "slots a query", "workers busy", "meets all"),
         [
             (
                 plan.candidate.title,
@@ -128,7 +130,7 @@ def _print(found: "Found", wish: "Wish", said: "Sequence[str]", title: str) -> N
                 f"{1e3 * plan.middle_s:.1f}",
                 f"{plan.accuracy:.4f}",
                 f"[{numbered[plan.candidate.worth.source]}]",
-                f"{1e3 * plan.worker_s:.2f}",
+                f"{1e3 * plan.cost_s:.2f}",
                 f"{plan.slots:.2f}",
                 f"{100 * plan.utilisation:.0f} %",
                 "yes" if plan.meets(wish) else "no",
@@ -164,6 +166,7 @@ def _row(plan: "Plan", wish: "Wish") -> dict[str, Any]:
         "accuracy": plan.accuracy,
         "accuracy_from": plan.candidate.worth.source,
         "worker_ms_per_query": 1e3 * plan.worker_s,
+        "master_ms_per_query": 1e3 * plan.master_s,
         "slots_per_query": plan.slots,
         "utilisation": plan.utilisation,
         "requests": plan.requests,

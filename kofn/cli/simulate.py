@@ -7,7 +7,7 @@ import typer
 
 from kofn.cli.output import Json, Settings, parameters, print_json, print_table, words
 from kofn.cli.policies import Hedge, SoftDeadline, Threshold, policy_of
-from kofn.cli.simulated import ANY, arrivals_of, bar, count_of, faults_of, fleet_of, law_of
+from kofn.cli.simulated import ANY, arrivals_of, bar, count_of, faults_of, fleet_of, law_of, work_of
 
 if TYPE_CHECKING:
     from master.config import DeploymentConfig
@@ -67,6 +67,14 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     overhead: Annotated[
         str, typer.Option(help="Of a task, for the network and coding: as --service.")
     ] = "0ms",
+    work: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=FACTOR",
+            help="Service of a role's tasks over --service; may be repeated: student=0.65. "
+            "Of stem: the master's, for a batch.",
+        ),
+    ] = None,
     rate: Annotated[
         float | None,
         typer.Option(help="Requests a second, Poisson; default with --workers any: 100."),
@@ -138,6 +146,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
         timeout_s=deployment.timeout_ms / 1e3,
         overhead=law_of(overhead, "--overhead"),
         spread=spread,  # type: ignore[arg-type]
+        work=work_of(work),
         seed=seed,
     )
     outcome = _run(setting, method)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kofn.cli.output import words
+from kofn.cli.output import parameters, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +70,17 @@ def law_of(text: str, flag: str) -> "Law":
             param_hint=flag,
         )
     return delay.law
+
+
+def work_of(given: list[str] | None) -> dict[str, float]:
+    """Factors by role, of ROLE=FACTOR texts."""
+    found = parameters(given, "--work")
+    for role, factor in found.items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            raise typer.BadParameter(
+                f"must be ROLE=FACTOR with a number, not {role}={factor}.", param_hint="--work"
+            )
+    return found
 
 
 def faults_of(straggler: str | None, faults: str | None) -> "Faults":

@@ -72,6 +72,16 @@ def test_stragglers_and_failures_of_some_workers() -> None:
     assert told(*flags)["missing"] == 0.0
 
 
+def test_a_student_takes_less_than_the_model() -> None:
+    flags = ("--code", "backup", "--k", "2", "--n", "3", "--rows", "2", "--wait", "all",
+             "--workers", "any", "--rate", "1", "--queries", "1000")  # fmt: skip
+    assert told(*flags)["worker_ms_per_query"] == pytest.approx(30.0, rel=0.03)
+    assert told(*flags, "--work", "student=0.5")["worker_ms_per_query"] == pytest.approx(
+        25.0, rel=0.03
+    )
+    assert told(*flags, "--work", "stem=0.1")["master_ms_per_query"] > 0.0
+
+
 def test_recorded_arrivals(tmp_path: Path) -> None:
     trace = tmp_path / "arrivals"
     trace.write_text("# of a Monday\n0.1\n0.2\n\n0.4\n")  # as `python -m bench load` takes it
@@ -94,6 +104,9 @@ REFUSED = {
     ("--straggling", "7"): "at most --workers 6",
     ("--method", "magic"): "auto, events",
     ("--method", "independent"): "queues",
+    ("--work", "student=0.5"): "of the roles base, stem",
+    ("--work", "base"): "NAME=VALUE",
+    ("--work", "base=fast"): "with a number",
     ("--spread", "evenly"): "least loaded",
     ("--recovery-threshold", "2"): 'k = 4 .. n = 6, or "any"',
     ("--hedge", "soon"): "policy.hedge",

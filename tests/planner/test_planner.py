@@ -27,7 +27,7 @@ from worker.laws import Constant
 MODEL = "digits-lenet"
 STRAGGLERS = "{delay: {law: constant, value_ms: 200, probability: 0.1}}"
 WISH = Wish(0.05, 0.9, 0.9)
-FARTHER = Wish(0.05, 0.92, 0.9)  # than a tenth of stragglers, which chance may make less
+FARTHER = Wish(0.15, 0.92, 0.9)  # than a tenth of stragglers, which chance may make less
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,29 @@ def test_of_codes_that_lose_and_cost_the_same_the_most_accurate_stands_for_all(
     ]
     assert pairs["learned, k = 2, n = 3"] == max(rivals)
     assert not {"parity, k = 2, n = 3", "mosaic, k = 2, n = 3"} & pairs.keys()
+
+
+def test_slots_take_what_their_cards_say(able: list[Candidate], store: Store) -> None:
+    def work(start: str) -> dict[str, float]:
+        return dict(next(one for one in able if one.title.startswith(start)).work)
+
+    assert work("uncoded") == work("replication") == work("learned, k = 2") == {}
+    student = store.codes.card(f"{MODEL}.backup-k4-r1").cost
+    assert student is not None
+    assert work("backup, k = 4") == {"student": student}
+    split = store.codes.card(f"{MODEL}.split-lagrange-k4")
+    assert work("split-lagrange") == {"trunk": split.cost, "stem": split.stem_cost}
+
+
+def test_cheaper_slots_and_a_stem_are_in_the_cost(able: list[Candidate]) -> None:
+    backup, split = _some(able, "backup, k = 4", "split-lagrange, k = 4, n = 6")[1:]
+    for one in (backup, split):
+        found = _search([able[0], one, replace(one, work={})], WISH, rate=200.0)
+        cheap, dear = found.plans[1:]
+        assert cheap.worker_s < 0.98 * dear.worker_s
+        assert dear.master_s == 0.0
+        assert (cheap.master_s > 0.0) == (one is split)
+        assert cheap.cost_s == cheap.worker_s + cheap.master_s
 
 
 def test_groups_wait_for_company_only_within_the_slo(store: Store) -> None:
@@ -206,7 +229,7 @@ def test_hedging_is_no_code(able: list[Candidate]) -> None:
 
 def test_nothing_beats_the_front(able: list[Candidate]) -> None:
     found = _search(_some(able, "backup, k = 2", "replication, k = 1"), WISH, STRAGGLERS)
-    points = [(plan.tail_s, -plan.accuracy, plan.worker_s) for plan in found.front]
+    points = [(plan.tail_s, -plan.accuracy, plan.cost_s) for plan in found.front]
     for plan, point in zip(found.front, points, strict=True):
         beaten = any(
             all(o <= p for o, p in zip(other, point, strict=True)) and other != point

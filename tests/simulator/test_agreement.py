@@ -57,6 +57,7 @@ INDEPENDENT = {
     "parity threshold": setting_of(PARITY, THREE, None, interruptible=True),
     "parity soft": setting_of(PARITY, SOFT, None),
     "backup soft": setting_of(BACKUP, SOFT, None),
+    "a cheap student": setting_of(BACKUP, SOFT, None, work={"student": 0.25}),
     "berrut soft": setting_of(BERRUT, SOFT, None),
     "berrut threshold": setting_of(BERRUT, THREE, None),
     "gain limit": setting_of(BERRUT, CAREFUL, None),
@@ -79,6 +80,9 @@ RECURSIVE = {
     "first of two": setting_of(COPIES, FIRST, 2, arrivals=Poisson(25.0), interruptible=True),
     "first of two, served to the end": setting_of(COPIES, FIRST, 2, arrivals=Poisson(12.0)),
     "parity on its workers": setting_of(PARITY, FIRST, 4, spread="random", arrivals=Poisson(12.0)),
+    "a cheap student on its workers": setting_of(
+        BACKUP, FIRST, 4, spread="random", arrivals=Poisson(12.0), work={"student": 0.25}
+    ),
     "parity soft on some of ten": setting_of(
         PARITY, SOFT, 10, spread="random", arrivals=Poisson(30.0), overhead=Constant(0.002)
     ),
@@ -134,6 +138,7 @@ NEITHER = {
     "whole groups": {"rows": 4},
     "recorded": {"arrivals": Times((0.0, 1.0))},
     "in hand": {"spread": "least loaded"},
+    "stem": {"work": {"stem": 0.1}},
 }
 
 

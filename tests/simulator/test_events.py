@@ -262,6 +262,8 @@ REFUSED = {
     "timeout_s": {"timeout_s": inf},
     "spread": {"spread": "evenly"},
     "requests": {"requests": 0},
+    "'work' must be of the roles base, stem, not 'trunk'": {"work": {"trunk": 0.5}},
+    "'work' must be above 0 and finite for 'base', not 0": {"work": {"base": 0}},
 }
 
 
