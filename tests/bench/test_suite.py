@@ -61,7 +61,7 @@ def test_all_is_every_command_that_keeps_records_every_table_and_every_plan() ->
     assert {name for name, *_ in words} == keeping
     assert {rest[0] for name, *rest in words if name == "tables"} == tables
     assert {rest[0] for name, *rest in words if name == "sweep"} == {
-        plan for plan in plans if plan != "ray-serve" and not plan.startswith("parm-")
+        plan for plan in plans if not plan.startswith("parm-")
     }
 
 
