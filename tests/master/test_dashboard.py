@@ -1,6 +1,5 @@
 """The Grafana dashboard: every metric and label that its panels ask for is served."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,12 @@ import yaml
 
 from support.live import live
 from support.metrics import Scrape, scrape
+from support.prometheus import DEPLOY, board, panels, variables
 from support.serving import queries
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 METRIC = re.compile(r"\b((?:kofn|process)_\w+)(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\bby \(([^)]*)\)")
 OF_PROMETHEUS = {"job", "instance"}  # labels that the scrape adds
-
-
-def expressions() -> list[str]:
-    """Of all panels, and of the variables."""
-    board = json.loads((DEPLOY / "grafana" / "kofn.json").read_text())
-    targets = [target for panel in board["panels"] for target in panel.get("targets", ())]
-    variables = [item["query"]["query"] for item in board["templating"]["list"]]
-    return [target["expr"] for target in targets] + variables
 
 
 def unknown(expression: str, served: dict[str, set[str]]) -> set[str]:
@@ -50,7 +41,7 @@ async def test_every_panel_asks_for_what_a_master_serves(archive: Path) -> None:
     async with live(archive) as now:
         await now.client.infer("doubled", queries(6), wait="all")
         served = names_of(await scrape(now.master.metrics_address))
-    asked = expressions()
+    asked = panels() + variables()
     assert len(asked) > 20
     assert {each: bad for each in asked if (bad := unknown(each, served))} == {}
     planted = 'sum by (colour) (rate(kofn_rowz_total{sauce="decoded"}[1m]))'
@@ -64,8 +55,7 @@ def test_prometheus_and_grafana_are_provisioned_with_each_other() -> None:
     assert (scraped["names"], scraped["port"]) == (["master"], 8002)
     (source,) = _yaml("grafana/datasource.yaml")["datasources"]
     assert source["url"].split("/")[-1].split(":")[0] in services
-    board = json.loads((DEPLOY / "grafana" / "kofn.json").read_text())
-    assert {panel["datasource"]["uid"] for panel in board["panels"] if "datasource" in panel} == {
+    assert {panel["datasource"]["uid"] for panel in board()["panels"] if "datasource" in panel} == {
         source["uid"]
     }
     (provider,) = _yaml("grafana/dashboards.yaml")["providers"]
