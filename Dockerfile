@@ -17,7 +17,8 @@ FROM ${BASE} AS packages
 ARG TORCH=cpu
 ARG TORCH_INDEX=
 WORKDIR /build
-RUN python -m venv --without-pip /opt/kofn
+RUN case "${TORCH}" in cpu|cuda) ;; *) echo "TORCH must be cpu or cuda, not '${TORCH}'." >&2; exit 1 ;; esac \
+ && python -m venv --without-pip /opt/kofn
 # torch alone first: the wrong build is refused before the gigabytes that it depends on are fetched.
 COPY requirements/worker.txt deploy/check_torch.py ./
 RUN grep '^torch' worker.txt > torch.txt \

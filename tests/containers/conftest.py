@@ -4,8 +4,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models import data
+from models.programs import load_program
+from models.store import Store
 from support.compose import Project, clean_checkout, docker, engine_missing, project
 
 WORKERS = 6
@@ -36,3 +40,11 @@ def cluster(checkout: Path, images: Mapping[str, str]) -> Iterator[Project]:
         made.compose("up", "--detach", "--wait", "--wait-timeout", "600")
         assert len(made.containers("worker")) == WORKERS
         yield made
+
+
+@pytest.fixture(scope="session")
+def images_and_truth() -> tuple[np.ndarray, np.ndarray]:
+    """Held-out digits [rows, 1, 8, 8] and what the served model says of them uncoded."""
+    images = data.load("digits", "test").images
+    program = load_program(Store().archive("digits-lenet"))
+    return images.numpy(), program([images])[0].numpy()

@@ -1,11 +1,8 @@
 """`docker compose up`: a cluster that answers, grows, shrinks and heals while queries run."""
 
 import asyncio
-import itertools
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -14,27 +11,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import kofn
 from kofn.wire import inference_pb2, inference_pb2_grpc
-from models import data
-from models.programs import load_program
-from models.store import Store
 from support.compose import Project, docker, inspected, process_of
+from support.querying import REQUEST_S, ROWS, known, load, more, workers_up
 
 WORKERS, MANY = 6, 16
-ROWS = 4
-REQUEST_S = 60.0  # a busy machine starts ten workers beside the load
-PACE_S = 0.1  # between a client's requests: new workers need the cores, too
-PATIENCE_S = 300.0
 KOFN_USER = 10001
 
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module")
-def images_and_truth() -> tuple[np.ndarray, np.ndarray]:
-    """Held-out digits [rows, 1, 8, 8] and what the served model says of them uncoded."""
-    images = data.load("digits", "test").images
-    program = load_program(Store().archive("digits-lenet"))
-    return images.numpy(), program([images])[0].numpy()
 
 
 async def test_any_open_inference_client_is_answered_on_the_published_port(
@@ -165,70 +148,10 @@ def test_a_stopped_worker_leaves_in_order(cluster: Project) -> None:
     docker("start", stopped)
 
 
-@asynccontextmanager
-async def load(
-    client: kofn.AsyncClient, images: np.ndarray, truth: np.ndarray
-) -> AsyncIterator[list[int]]:
-    """Queries all the time, from two clients; every one must be answered, and rightly.
-
-    Yields:
-        Numbers of the requests that were answered so far.
-    """
-    answered: list[int] = []
-    is_over = asyncio.Event()
-
-    async def ask(first: int) -> None:
-        for number in itertools.count(first, 2):
-            if is_over.is_set():
-                return
-            rows = np.arange(number * ROWS, (number + 1) * ROWS) % len(images)
-            answers = await client.infer("digits", images[rows], timeout_s=REQUEST_S)
-            direct = answers.source == kofn.Source.DIRECT
-            assert len(answers) == ROWS
-            assert (answers.source != kofn.Source.MISSING).all()
-            given, wanted = answers.outputs[direct], truth[rows[direct]]
-            np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-4)
-            answered.append(number)
-            await asyncio.sleep(PACE_S)
-
-    async with asyncio.TaskGroup() as group:
-        for first in range(2):
-            group.create_task(ask(first), name=f"load {first}")
-        try:
-            yield answered
-        finally:
-            is_over.set()
-    assert len(answered) == len(set(answered)) > 0
-
-
 async def scale(cluster: Project, workers: int) -> None:
     """As a user does."""
     flags = ("--detach", "--no-recreate", "--scale", f"worker={workers}")
     await asyncio.to_thread(cluster.compose, "up", *flags)
-
-
-async def more(answered: list[int], count: int = 20) -> None:
-    """Return once so many more requests have been answered."""
-    enough = len(answered) + count
-    async with asyncio.timeout(PATIENCE_S):
-        while len(answered) < enough:  # noqa: ASYNC110 - looked at now and then, beside the load
-            await asyncio.sleep(0.2)
-
-
-async def workers_up(client: kofn.AsyncClient, count: int) -> None:
-    """Return once exactly so many workers may be sent work."""
-    await _told(client, lambda workers: sum(w.state == "up" for w in workers) == count)
-
-
-async def known(client: kofn.AsyncClient, count: int) -> None:
-    """Return once the master has forgotten workers that are gone for good."""
-    await _told(client, lambda workers: len(workers) == count)
-
-
-async def _told(client: kofn.AsyncClient, is_so: Callable[[Any], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not is_so((await client.status()).workers):  # noqa: ASYNC110 - it is asked
-            await asyncio.sleep(0.2)
 
 
 def _metrics(cluster: Project) -> str:

@@ -67,6 +67,27 @@ def test_the_layer_of_packages_is_not_built_again_for_a_change_of_source(
 
 
 @pytest.mark.parametrize(
+    ("wish", "complaint"),
+    [
+        ("cuda", "but pip chose a build for CPUs: give the address of PyTorch's index for your"),
+        ("rocm", "TORCH must be cpu or cuda, not 'rocm'"),
+    ],
+)
+def test_a_torch_that_was_not_asked_for_ends_the_build(
+    checkout: Path, images: Mapping[str, str], wish: str, complaint: str
+) -> None:
+    """Before what it depends on is fetched; the images' own is for CPUs, from the same index."""
+    done = subprocess.run(
+        ["docker", "build", "--target", "packages", "--build-arg", f"TORCH={wish}", "."],
+        cwd=checkout, capture_output=True, text=True, timeout=600, check=False,
+        env={**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert complaint in done.stderr
+    assert "Collecting numpy" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "complaint"),
     [
         ("KOFN_WORKER_THREADS", "0", "threads: must be greater than or equal to 1, not"),

@@ -1,5 +1,6 @@
 """A real Prometheus, where the machine has one, and what our Grafana dashboard asks of it."""
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -8,12 +9,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import yaml
 
+import kofn
 from support.compose import free_ports
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -21,6 +25,20 @@ PROGRAM = shutil.which("prometheus")
 ASK_S = 30.0
 START_S = 60.0
 ENDING_S = 30.0
+PATIENCE_S = 120.0
+REQUEST_S = 20.0
+RANGE = "1m"  # of rates: many scrapes
+DECODED = f'sum(rate(kofn_rows_total{{source="decoded"}}[{RANGE}])) > 0'
+
+# A deployment and faults by which every panel gets something to show.
+SERVED: dict[str, Any] = {
+    "name": "digits",
+    "program": "digits-lenet",
+    "code": {"name": "parity", "k": 2, "n": 3},
+    "policy": {"wait": "soft", "soft_deadline": "20ms"},
+    "timeout_ms": 10_000,
+}
+SLOW_AT_TIMES = {"delay": {"law": "bimodal", "slow_ms": 300, "slow_probability": 0.3}}
 
 
 def board() -> Any:
@@ -113,3 +131,35 @@ def prometheus(folder: Path, metrics_address: str) -> Iterator[Prometheus]:
     finally:
         process.terminate()
         process.wait(ENDING_S)
+
+
+async def until_all_told(seen: Prometheus, client: kofn.AsyncClient, rows: np.ndarray) -> None:
+    """Return once every panel has a number; queries go on, since panels show rates.
+
+    Args:
+        seen: scrapes the client's master, which serves SERVED.
+        client: asks meanwhile; every row must be answered.
+        rows: [b, *query] of a request.
+    """
+    silent = [
+        expression.replace("$deployment", ".*").replace("$__rate_interval", RANGE)
+        for expression in panels()
+    ]
+    assert len(silent) > 20
+    silent.append(DECODED)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while silent:
+                answers = await client.infer(SERVED["name"], rows, timeout_s=REQUEST_S)
+                assert answers.is_whole
+                silent = await asyncio.to_thread(_without_numbers, seen, silent)
+    except TimeoutError:
+        raise AssertionError(f"nothing is told of: {silent}") from None
+
+
+def _without_numbers(seen: Prometheus, expressions: list[str]) -> list[str]:
+    """Those of the expressions that have no series, or none with a number: 0 / 0 is none."""
+    return [
+        expression for expression in expressions
+        if all(isnan(float(series["value"][1])) for series in seen.ask(expression))
+    ]  # fmt: skip
