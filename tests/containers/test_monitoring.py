@@ -26,6 +26,7 @@ from support.prometheus import (
 
 FILES = ("docker-compose.yml", "deploy/compose.monitoring.yml")
 WORKERS = 3
+READY_S = 120.0
 RECIPE = """
 FROM python:3.11-slim-bookworm
 COPY prometheus /bin/prometheus
@@ -85,6 +86,9 @@ async def test_every_panel_has_something_to_show(
             "prometheus",
         )
         seen = Prometheus(f"127.0.0.1:{port}")
+        async with asyncio.timeout(READY_S):
+            while not await asyncio.to_thread(seen.is_ready):  # noqa: ASYNC110 - it is asked
+                await asyncio.sleep(0.5)
         async with kofn.AsyncClient(made.address) as client:
             await client.set_faults(SLOW_AT_TIMES)
             await until_all_told(seen, client, rows)
