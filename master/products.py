@@ -99,7 +99,7 @@ class Products(matrices_pb2_grpc.ProductsServicer):  # type: ignore[misc]
         yield pb.MatmulReply(report=report_to_wire(report))
         yield pb.MatmulReply(head=head_of(product))
         for data in chunks(product):
-            yield pb.MatmulReply(data=data)
+            yield pb.MatmulReply(data=bytes(data))
 
     def _workers(self) -> list[MatrixWorker]:
         """Those that are up and not known to lie."""

@@ -7,6 +7,7 @@ from typing import Any
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import InvalidArgument, KofnError
 from kofn.wire.matrices import Array, Filling, dtype_of, size_bytes, take_in
+from kofn.wire.matrix_calls import Chunk
 
 Heads = Sequence[tuple[str, pb.MatrixHead]]  # what errors call a matrix, and its head
 
@@ -34,14 +35,15 @@ class Incoming:
         if not isinstance(error, KofnError):
             return
         async for message in self._messages:
-            self._announced_bytes -= max(1, message.ByteSize())
+            taken = message.data.nbytes if isinstance(message, Chunk) else message.ByteSize()
+            self._announced_bytes -= max(1, taken)
             if self._announced_bytes < 0:
                 return
 
     async def first(self, kind: str) -> Any:
         """The request that opens the stream; raises InvalidArgument where it does not."""
         async for message in self._messages:
-            if message.WhichOneof("message") == kind:
+            if not isinstance(message, Chunk) and message.WhichOneof("message") == kind:
                 return getattr(message, kind)
             break
         raise InvalidArgument(f"The stream must open with {kind!r}.")
@@ -57,9 +59,9 @@ class Incoming:
         """The matrices that follow the request, one after the other; raises InvalidArgument."""
         fillings = [Filling(what, head) for what, head in heads]
         async for message in self._messages:
-            if message.WhichOneof("message") != "data":
+            if not isinstance(message, Chunk):
                 raise InvalidArgument("Only bytes may follow the request.")
-            self._announced_bytes -= len(message.data)
+            self._announced_bytes -= message.data.nbytes
             if take_in(fillings, message.data):
                 raise InvalidArgument("There must be no bytes after the last operand.")
         for filling in fillings:

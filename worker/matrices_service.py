@@ -16,6 +16,7 @@ from kofn.wire import matrices_pb2 as pb
 from kofn.wire import matrices_pb2_grpc
 from kofn.wire.errors import InvalidArgument
 from kofn.wire.matrices import DATATYPES, DTYPES, Array, chunks, omega
+from kofn.wire.matrix_calls import Chunk
 from worker.faults import Injector
 from worker.incoming import Heads, Incoming
 from worker.matrices import Block, Matrices, Step, product
@@ -61,7 +62,9 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
             matrices=[_held(name, block) for name, block in held],
         )
 
-    async def Put(self, messages: AsyncIterator[pb.PutMessage], context: Context) -> pb.HeldMatrix:
+    async def Put(
+        self, messages: AsyncIterator[pb.PutMessage | Chunk], context: Context
+    ) -> pb.HeldMatrix:
         """Hold a matrix."""
         async with Incoming(messages) as incoming:
             put = await incoming.first("put")
@@ -80,7 +83,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
 
     async def Get(
         self, request: pb.GetMatrixRequest, context: Context
-    ) -> AsyncIterator[pb.MatrixMessage]:
+    ) -> AsyncIterator[pb.MatrixMessage | Chunk]:
         """A matrix that is held, as it was when its turn on the device came."""
 
         def work(operation: Operation, injector: Injector) -> Array:
@@ -103,8 +106,8 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
         return (await self._operations.perform(0, work))[0]
 
     async def Multiply(
-        self, messages: AsyncIterator[pb.MultiplyMessage], context: Context
-    ) -> AsyncIterator[pb.MatrixMessage]:
+        self, messages: AsyncIterator[pb.MultiplyMessage | Chunk], context: Context
+    ) -> AsyncIterator[pb.MatrixMessage | Chunk]:
         """A product of two matrices, held or sent."""
         async with Incoming(messages) as incoming:
             request = await incoming.first("multiply")
@@ -140,7 +143,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
                     yield message
 
     async def Update(
-        self, messages: AsyncIterator[pb.UpdateMessage], context: Context
+        self, messages: AsyncIterator[pb.UpdateMessage | Chunk], context: Context
     ) -> pb.HeldMatrix:
         """Stage a step."""
         async with Incoming(messages) as incoming:
@@ -169,7 +172,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
 
     async def Sketch(
         self, request: pb.SketchRequest, context: Context
-    ) -> AsyncIterator[pb.MatrixMessage]:
+    ) -> AsyncIterator[pb.MatrixMessage | Chunk]:
         """A few random combinations of a matrix's columns, in double precision."""
         if not 1 <= request.columns <= MOST_SKETCH_COLUMNS:
             raise InvalidArgument(
@@ -234,7 +237,7 @@ class MatricesService(matrices_pb2_grpc.MatricesServicer):  # type: ignore[misc]
 
 async def _told(
     made: Array | pb.MatrixHead, queue_s: float, service_s: float
-) -> AsyncIterator[pb.MatrixMessage]:
+) -> AsyncIterator[pb.MatrixMessage | Chunk]:
     """An answer, head first; a head alone is of a product that stays here."""
     is_kept = isinstance(made, pb.MatrixHead)
     answer = pb.MatrixAnswer(
@@ -246,7 +249,7 @@ async def _told(
     yield pb.MatrixMessage(answer=answer)
     if not isinstance(made, pb.MatrixHead):
         for data in chunks(made):
-            yield pb.MatrixMessage(data=data)
+            yield Chunk(data)
 
 
 def _held(name: str, block: Block) -> pb.HeldMatrix:

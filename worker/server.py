@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection
 
 from kofn.metrics import MetricsServer, serve_metrics
 from kofn.tracing import Tracing
-from kofn.wire import channels, matrices_pb2, matrices_pb2_grpc, worker_pb2, worker_pb2_grpc
+from kofn.wire import channels, matrix_calls, worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import Internal
 from kofn.wire.serving import ErrorInterceptor
 from kofn.wire.signing import trusted_key
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.tracing import TaskSpans
 
 WORKER = worker_pb2.DESCRIPTOR.services_by_name["Worker"].full_name
-MATRICES = matrices_pb2.DESCRIPTOR.services_by_name["Matrices"].full_name
+MATRICES = matrix_calls.SERVICE.full_name
 CLOSE_GRACE_S = 0.5  # for calls that hear of their end only now; a watch of health never does
 
 log = structlog.get_logger(__name__)
@@ -88,7 +88,7 @@ class WorkerServer:
         interceptors = [Hang(self.dispatcher.awake), ErrorInterceptor()]
         server = self._server = channels.server(interceptors, config.max_message_mb * 2**20)
         worker_pb2_grpc.add_WorkerServicer_to_server(self._service, server)
-        matrices_pb2_grpc.add_MatricesServicer_to_server(
+        matrix_calls.add_to_server(
             MatricesService(config.name, config.device, matrices, operations), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -21,7 +21,7 @@ from codes.locating import TooManyErrors
 from codes.polydot.families import Mixes
 from codes.polydot.located import Unexplained, is_one_codeword, located
 from codes.polydot.patterns import Pattern, pattern_of
-from codes.polydot.rows import Rows, typical_noise
+from codes.polydot.rows import Read, Rows, broken, typical_noise
 
 Results = Mapping[int, Any]
 CAUTION = 4.0  # estimates are so many times what is expected: they are to hold for every product
@@ -147,6 +147,7 @@ class Frame:
         most_liars: int | None = None,
         spare: int = 0,
         seed: int = 0,
+        into: NDArray[Any] | None = None,
     ) -> Decoded:
         """Find liars, leave them out, decode by all others, and tell how wrong that may be.
 
@@ -167,6 +168,8 @@ class Frame:
                 wrong result is believed because nothing checks it.
             seed: of the random sums by which results are checked; who lies on purpose must not
                 know it.
+            into: [..., *shape of a result], as many of these as are wanted: where values are
+                written, of results that are matrices; spoilt where this raises.
 
         Raises:
             NotRecoverable: too few results; more may help.
@@ -176,13 +179,17 @@ class Frame:
         """
         rows = Rows.of(results, self.rows_per_node)
         self._checked(rows.nodes)
-        noise = typical_noise(rows, self.node_threshold) if sigma is None else sigma
         limit = float(np.sqrt(rows.eps)) if max_error is None else max_error
         self._enough(rows.nodes, 0 if most_liars is None else most_liars)
-        liars, syndrome = self._located(rows, noise, most_liars, spare, seed)
+        # As if nobody lied: what is read once is checked and decoded.
+        pattern = self._pattern(rows.nodes)
+        read, noise = self._read(rows, sigma, seed, pattern.decoder, into)
+        liars, syndrome = self._located(rows, read, noise, most_liars, spare)
         kept = tuple(node for node in rows.nodes if node not in liars)
-        pattern = self._pattern(kept)
-        values, norm = rows.without(frozenset(liars)).times(pattern.decoder)
+        if liars:
+            pattern = self._pattern(kept)
+            read = rows.without(frozenset(liars)).read(seed, pattern.decoder, read.values)
+        values, norm = read.values, read.norm
         usual = size * np.sqrt(values.size)
         error = CAUTION * (
             pattern.noise_gain * noise * np.sqrt(rows.entries)
@@ -206,21 +213,37 @@ class Frame:
         `decode`; of sketches (results times a random matrix that all share) as of results."""
         rows = Rows.of(results, self.rows_per_node)
         self._checked(rows.nodes)
-        noise = typical_noise(rows, self.node_threshold) if sigma is None else sigma
         self._enough(rows.nodes, 0 if most_liars is None else most_liars)
-        return self._located(rows, noise, most_liars, spare, seed)[0]
+        read, noise = self._read(rows, sigma, seed)
+        return self._located(rows, read, noise, most_liars, spare)[0]
+
+    def _read(
+        self,
+        rows: Rows,
+        sigma: float | None,
+        seed: int,
+        decoder: Matrix | None = None,
+        into: NDArray[Any] | None = None,
+    ) -> tuple[Read, float]:
+        """All that is to be known of the results, and their noise."""
+        with np.errstate(all="ignore"):  # who sends infinities is found by them
+            read = rows.read(seed, decoder, into, is_sized=sigma is None)
+            if sigma is None:
+                return read, typical_noise(rows, read.squares, self.node_threshold)
+        return read, sigma
 
     def _located(
-        self, rows: Rows, noise: float, most: int | None, spare: int, seed: int
+        self, rows: Rows, read: Read, noise: float, most: int | None, spare: int
     ) -> tuple[tuple[int, ...], float]:
         """Who lies, and how large the parities of the others are, in norms of whole results."""
-        broken = rows.broken()
-        rows = rows.without(broken)
+        sums, scale = read.sums, read.scale
+        unwell = broken(rows, sums)
+        if unwell:
+            is_well = np.repeat([node not in unwell for node in rows.nodes], rows.width)
+            rows, sums = rows.without(unwell), sums[is_well]
         self._enough(rows.nodes, 0, spare)
         about = noise, rows.entries, self.rows_per_node, self._parity
         found: tuple[int, ...] = ()
-        sums = rows.sums(seed)
-        scale = np.sqrt(rows.entries / sums.shape[1])
         try:
             found, size = located(sums, rows.nodes, noise, sums.shape[1], *about[2:])
             if found:  # look at them closely: random sums may mix what few entries have
@@ -232,9 +255,9 @@ class Frame:
                     raise Unexplained
         except Unexplained:
             raise TooManyErrors(rows.nodes, self._most(rows.nodes, most)) from None
-        liars = tuple(sorted((*broken, *found)))
+        liars = tuple(sorted((*unwell, *found)))
         if most is not None and len(liars) > most:
-            raise TooManyErrors((*rows.nodes, *broken), most)
+            raise TooManyErrors((*rows.nodes, *unwell), most)
         return liars, size * scale
 
     def _most(self, nodes: tuple[int, ...], most: int | None) -> int:

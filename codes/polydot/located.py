@@ -59,9 +59,13 @@ def located(
         checks = parity(kept)
         if not len(checks):
             return liars, 0.0
-        left, sizes, _ = np.linalg.svd(checks @ honest, full_matrices=False)
+        parities = checks @ honest
         limit = SIGMAS * noise * (np.sqrt(entries) + np.sqrt(len(checks)))
         limit = max(limit, ROUNDING * float(np.linalg.norm(honest)))
+        largest = float(np.sqrt(np.linalg.norm(parities @ parities.T, 2)))
+        if largest <= limit:  # nearly always, and quicker than all singular values
+            return liars, largest
+        left, sizes, _ = np.linalg.svd(parities, full_matrices=False)
         rank = int((sizes > limit).sum())
         if not rank:
             return liars, float(sizes[0])

@@ -1,6 +1,6 @@
 """Generalized PolyDot: a product of two matrices, coded; exact to rounding from any K rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, final
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from codes.checks import check_choice, check_size
 from codes.polydot.families import FAMILIES, Mixes, Mixing, mixing, unknowns
 from codes.polydot.frame import Decoded, Frame, Limits
+from codes.polydot.tiles import entries_of_tile, tiles
 
 MOST_BLOCKS = 64  # of one axis; beyond it a slip of the pen
 SPARES = 2  # nodes beyond circle's threshold from which `auto` takes it for mixed grids
 MANY_LOST = 8  # from here on the worst of 200 random losses was decoded better by rkrp, for m n > 8
 ROWS = {family: 2 if family == "conj" else 1 for family in FAMILIES}  # of a node's answer
-PIECE = 1 << 14  # entries of each block that are mixed at once in float64: they stay in the cache
 EPS64 = float(np.finfo(np.float64).eps)
 Array = NDArray[Any]
 
@@ -151,11 +151,15 @@ class Product:
             shape: (N1, N3) of C.
             max_error, most_liars, seed: as of `Frame.decode`, whose errors are raised.
         """
+        first = np.asarray(next(iter(results.values()), np.empty((0, 0))))
+        height, width = first.shape
+        whole = np.empty((self.blocks_m * height, self.blocks_n * width), first.real.dtype)
+        blocks = whole.reshape(self.blocks_m, height, self.blocks_n, width).swapaxes(1, 2)
         found = self.frame.decode(
             results, noise.sigma, size=noise.size * np.sqrt(self.blocks_p), max_error=max_error,
-            most_liars=most_liars, seed=seed,
+            most_liars=most_liars, seed=seed, into=blocks,
         )  # fmt: skip
-        values = joined(found.values, self.blocks_m, self.blocks_n, shape)
+        values = whole[: shape[0], : shape[1]]
         return Decoded(values, found.estimate, found.liars, found.nodes)
 
     @property
@@ -229,25 +233,33 @@ def mixed(mix: Mixes, blocks: Array) -> Array:
     return all_mixed(np.asarray(mix)[None], blocks)[0]
 
 
-def all_mixed(mixes: Mixes, blocks: Array) -> list[Array]:
+def all_mixed(mixes: Mixes, blocks: Array | Sequence[Array]) -> list[Array]:
     """The same of several mixes, [nodes, ...]: blocks are read once for all of them, and what all
-    get whole is not copied."""
+    get whole is not copied. Blocks may also be a list of matrices, by rows, that lie anywhere."""
+    parts = blocks.reshape(-1, *blocks.shape[-2:]) if isinstance(blocks, np.ndarray) else blocks
+    if len(parts) == 1 and not np.iscomplexobj(mixes) and (mixes == 1).all():
+        return [parts[0]] * len(mixes)
     numbers = np.asarray(mixes).reshape(len(mixes), -1)
-    flat = blocks.reshape(numbers.shape[1], -1)
     is_complex = np.iscomplexobj(numbers)
-    if len(flat) == 1 and not is_complex and (numbers == 1).all():
-        return [blocks.reshape(blocks.shape[-2:])] * len(numbers)
-    precision = np.result_type(blocks.dtype, np.complex64) if is_complex else blocks.dtype
-    shares = np.empty((len(numbers), flat.shape[1]), precision)
-    for start in range(0, flat.shape[1], PIECE):
-        piece = slice(start, start + PIECE)
-        wide = flat[:, piece].astype(np.float64)
+    height, width = parts[0].shape
+    dtype = parts[0].dtype
+    wanted = np.result_type(dtype, np.complex64) if is_complex else dtype
+    shares = np.empty((len(numbers), height, width), wanted)
+    real = np.concatenate([numbers.real, numbers.imag]) if is_complex else numbers
+    of_tile = entries_of_tile(len(parts), len(real))
+    wide = np.empty((len(parts), min(height * width, of_tile)))
+    made = np.empty((len(real), wide.shape[1]))
+    for lines, columns in tiles(height, width, of_tile):
+        shape = (lines.stop - lines.start, columns.stop - columns.start)
+        entries = shape[0] * shape[1]
+        for i, part in enumerate(parts):
+            wide[i, :entries].reshape(shape)[...] = part[lines, columns]
+        np.matmul(real, wide[:, :entries], out=made[:, :entries])
+        sums = made[:, :entries].reshape(-1, len(numbers), *shape)
+        shares.real[:, lines, columns] = sums[0]
         if is_complex:
-            shares.real[:, piece] = numbers.real @ wide
-            shares.imag[:, piece] = numbers.imag @ wide
-        else:
-            shares[:, piece] = numbers @ wide
-    return list(shares.reshape(-1, *blocks.shape[-2:]))
+            shares.imag[:, lines, columns] = sums[1]
+    return list(shares)
 
 
 def product_noise(share_a: Array, share_b: Array) -> Noise:

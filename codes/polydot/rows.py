@@ -1,4 +1,4 @@
-"""Results as real rows in float64: of large results piece by piece, to hold them once only.
+"""Results as real rows in float64: a tile at a time, to hold them once only.
 
 A complex result is two rows, its real and its imaginary part. Sums over rows and over entries are
 made here; what they mean is known in `codes.polydot.frame` and `codes.polydot.located`.
@@ -6,19 +6,39 @@ made here; what they mean is known in `codes.polydot.frame` and `codes.polydot.l
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codes.base import Matrix
+from codes.polydot.tiles import entries_of_tile, tiles
 
-PIECE = 1 << 16  # entries of a row at a time: 60 rows of them take 31 MB
-HELD = 1 << 22  # entries of all rows that are kept in float64 between passes: 34 MB
 BUCKETS = 256  # sums by which a result is checked: enough for a rank of as many liars
+BUCKETS_OF_TILE = 8  # at least so many: what is left over beside whole ones is little
 FEW = 4096  # entries; so many are looked at one by one
 LARGEST = 1e150  # beyond it squares are not finite: as good as infinity
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What one reading of all rows gives.
+
+    Attributes:
+        sums: [rows, buckets]: random sums of the entries of each row, each as large as an entry; or
+            the entries themselves, if they are few.
+        scale: norms of whole results over norms of their sums.
+        squares: [rows]: sums of the entries' squares; 0 where they were not asked for.
+        values: [w, *shape]: a matrix times the rows, in the results' real precision; empty where
+            there is none.
+        norm: of them, Frobenius.
+    """
+
+    sums: Matrix
+    scale: float
+    squares: Matrix
+    values: NDArray[Any]
+    norm: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +47,15 @@ class Rows:
 
     Attributes:
         nodes: ascending.
-        arrays: one a node, of one shape and dtype.
+        arrays: one a node, of one shape and dtype, as matrices: the last axis, and all others.
         width: rows a node, 1 or 2.
+        shape: of a result.
     """
 
     nodes: tuple[int, ...]
     arrays: tuple[NDArray[Any], ...]
     width: int
+    shape: tuple[int, ...]
 
     @classmethod
     def of(cls, results: Mapping[int, Any], width: int) -> "Rows":
@@ -59,7 +81,8 @@ class Rows:
                 )
         if not first.size:
             raise ValueError("Results must have at least 1 entry, not 0.")
-        return cls(nodes, arrays, width)
+        lines = first.reshape(-1, *first.shape[-1:] or (1,)).shape
+        return cls(nodes, tuple(array.reshape(lines) for array in arrays), width, first.shape)
 
     @property
     def entries(self) -> int:
@@ -77,84 +100,98 @@ class Rows:
             return self
         kept = [i for i, node in enumerate(self.nodes) if node not in nodes]
         arrays = tuple(self.arrays[i] for i in kept)
-        return Rows(tuple(self.nodes[i] for i in kept), arrays, self.width)
+        return Rows(tuple(self.nodes[i] for i in kept), arrays, self.width, self.shape)
 
-    def pieces(self, entries: int) -> Iterator[tuple[slice, Matrix]]:
-        """All rows, so many entries at a time: where, and [rows, entries] in float64, to be read
-        only, which may be overwritten by the next."""
-        is_held = self.entries * len(self.arrays) * self.width <= HELD
-        for start in range(0, self.entries, entries):
-            piece = slice(start, min(start + entries, self.entries))
-            yield piece, self._held[:, piece] if is_held else self._wide(piece)
+    def read(
+        self,
+        seed: int,
+        times: Matrix | None = None,
+        into: NDArray[Any] | None = None,
+        *,
+        is_sized: bool = False,
+    ) -> Read:
+        """All that is to be known of the entries, each of which is read once.
 
-    @cached_property
-    def _held(self) -> Matrix:
-        return self._wide(slice(0, self.entries))
-
-    def _wide(self, piece: slice) -> Matrix:
-        rows = np.empty((len(self.arrays) * self.width, piece.stop - piece.start))
-        for i, array in enumerate(self.arrays):
-            flat = array.reshape(-1)[piece]
-            if self.width == 2:
-                rows[2 * i], rows[2 * i + 1] = flat.real, flat.imag
-            else:
-                rows[i] = flat
-        return rows
-
-    def times(self, matrix: Matrix) -> tuple[NDArray[Any], float]:
-        """matrix [w, rows] times the rows, [w, *shape] in the results' real precision, and its
-        Frobenius norm."""
-        first = self.arrays[0]
-        made = np.empty((len(matrix), self.entries), first.real.dtype)
-        square = 0.0
-        for piece, rows in self.pieces(PIECE):
-            product = matrix @ rows
-            square += float(np.vdot(product, product))
-            made[:, piece] = product
-        return made.reshape(len(matrix), *first.shape), float(np.sqrt(square))
-
-    def sums(self, seed: int) -> Matrix:
-        """Random sums of the entries of each row, [rows, buckets], each as large as an entry; or
-        the entries themselves, if they are few."""
-        if self.entries <= FEW:
-            return next(self.pieces(FEW))[1].copy()
-        width = -(-self.entries // BUCKETS)
+        Args:
+            seed: of the random sums.
+            times: [w, rows]: a matrix that they are multiplied by.
+            into: [..., *shape], w in all: where to, of results that are matrices; None makes it.
+            is_sized: whether squares are wanted.
+        """
+        w = 0 if times is None else len(times)
+        of_tile = entries_of_tile(len(self.arrays) * self.width, max(1, w))
+        width = 1
+        if self.entries > FEW:
+            width = min(-(-self.entries // BUCKETS), -(-of_tile // BUCKETS_OF_TILE))
         weights = np.random.default_rng(seed).standard_normal(width) / np.sqrt(width)
-        made = []
-        for _, rows in self.pieces(max(1, PIECE // width) * width):
-            whole, rest = divmod(rows.shape[1], width)
-            buckets = rows[:, : whole * width].reshape(len(rows), whole, width)
-            made.append(buckets @ weights)
-            if rest:
-                made.append(rows[:, -rest:] @ weights[:rest, None])
-        return np.concatenate(made, axis=1)
+        squares, square = np.zeros(len(self.arrays) * self.width), 0.0
+        made = np.empty((w, *self.shape), self.arrays[0].real.dtype) if into is None else into
+        target = made.reshape(*made.shape[: made.ndim - len(self.shape)], *self.arrays[0].shape)
+        sums = []
+        for lines, columns, rows in self._pieces(of_tile):
+            sums.append(_summed(rows, weights) if width > 1 else rows.copy())
+            if is_sized:
+                squares += np.vecdot(rows, rows)
+            if times is not None:
+                product = times @ rows
+                square += float(np.vecdot(product, product).sum())
+                place = target[..., lines, columns]
+                place[...] = product.reshape(place.shape)
+        return Read(
+            np.concatenate(sums, axis=1), float(np.sqrt(width)), squares, made,
+            float(np.sqrt(square)),
+        )  # fmt: skip
+
+    def _pieces(self, entries: int) -> Iterator[tuple[slice, slice, Matrix]]:
+        """All rows, a tile at a time: where, and [rows, entries] in float64, overwritten by the
+        next."""
+        height, length = self.arrays[0].shape
+        held = np.empty((len(self.arrays) * self.width, min(self.entries, entries)))
+        for lines, columns in tiles(height, length, entries):
+            yield lines, columns, self._wide(lines, columns, held)
+
+    def _wide(self, lines: slice, columns: slice, held: Matrix) -> Matrix:
+        shape = (lines.stop - lines.start, columns.stop - columns.start)
+        rows = held[:, : shape[0] * shape[1]]
+        for i, array in enumerate(self.arrays):
+            part = array[lines, columns]
+            if self.width == 2:
+                rows[2 * i].reshape(shape)[...] = part.real
+                rows[2 * i + 1].reshape(shape)[...] = part.imag
+            else:
+                rows[i].reshape(shape)[...] = part
+        return rows
 
     def compressed(self) -> Matrix:
         """[rows, at most rows]: the rows but for a rotation of their entries, which changes no
         singular value of what they are multiplied by."""
         factor = np.empty((0, len(self.arrays) * self.width))
-        for _, rows in self.pieces(FEW):
+        for *_, rows in self._pieces(FEW):
             factor = np.asarray(np.linalg.qr(np.concatenate([factor, rows.T]), mode="r"))
         return np.asarray(factor.T)
 
-    def broken(self) -> frozenset[int]:
-        """Nodes whose result is not finite, or as good as that."""
-        with np.errstate(all="ignore"):
-            is_well = [
-                bool(np.isfinite(a).all() and max(np.abs(a).max(), 0.0) < LARGEST)
-                for a in self.arrays
-            ]
-        return frozenset(node for node, well in zip(self.nodes, is_well, strict=True) if not well)
+
+def broken(rows: Rows, sums: Matrix) -> frozenset[int]:
+    """Nodes whose result is not finite, or as good as that: neither are its sums."""
+    with np.errstate(invalid="ignore"):
+        is_well = np.abs(sums).reshape(len(rows.nodes), -1).max(axis=1) < LARGEST
+    return frozenset(node for i, node in enumerate(rows.nodes) if not is_well[i])
 
 
-def typical_noise(rows: Rows, threshold: int) -> float:
+def typical_noise(rows: Rows, squares: Matrix, threshold: int) -> float:
     """4 eps times the size of results, where they are sums that do not cancel.
 
     Of the sizes the `threshold`-th smallest: the majority may be lies, as long as so many are not.
     """
-    square = np.zeros(len(rows.nodes) * rows.width)
-    for _, piece in rows.pieces(PIECE):
-        square += np.einsum("ij,ij->i", piece, piece)
-    by_node = square.reshape(len(rows.nodes), -1).mean(axis=1)
+    by_node = squares.reshape(len(rows.nodes), -1).mean(axis=1)
     sizes = np.sort(np.sqrt(by_node / rows.entries))
     return 4 * rows.eps * float(sizes[min(threshold, len(sizes)) - 1])
+
+
+def _summed(rows: Matrix, weights: Matrix) -> Matrix:
+    """Sums of as many neighbours as there are weights, and of the rest."""
+    whole, rest = divmod(rows.shape[1], len(weights))
+    sums = rows[:, : whole * len(weights)].reshape(len(rows), whole, len(weights)) @ weights
+    if not rest:
+        return np.asarray(sums)
+    return np.concatenate([sums, rows[:, -rest:] @ weights[:rest, None]], axis=1)

@@ -68,7 +68,9 @@ def matmul(  # noqa: PLR0913 - each flag is an argument to typer
     not read into memory. Without --master workers are started here, for the time of the call.
     """
     from kofn.matrices.polydot import wish_of
+    from kofn.wire.channels import tune_malloc
 
+    tune_malloc()
     wish = wish_of(m, p, n, family, spares, max_error, timeout_s)
     if master is not None and (workers, faults) != (None, None):
         raise typer.BadParameter("go without --master.", param_hint="--workers and --faults")

@@ -79,7 +79,7 @@ class WorkerNodes:
         head.rows = rows
         broken: list[Exception] = []
 
-        def pieces() -> Iterator[bytes]:
+        def pieces() -> Iterator[memoryview]:
             try:
                 for strip in itertools.chain([first], rest):
                     yield from chunks(strip)

@@ -81,7 +81,7 @@ async def multiply_at(
         yield pb.MatmulRequest(wish=wish_to_wire(wish, head_of(a), head_of(b)))
         for matrix in (a, b) if await is_planned else ():
             for data in chunks(matrix):
-                yield pb.MatmulRequest(data=data)
+                yield pb.MatmulRequest(data=bytes(data))
 
     stub: Any = matrices_pb2_grpc.ProductsStub(channel)
     call = stub.Matmul(messages(), timeout=wish.timeout_s)

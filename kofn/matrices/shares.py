@@ -18,7 +18,7 @@ from codes.polydot.product import all_mixed
 from kofn.matrices.worker import Made
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import InvalidArgument
-from kofn.wire.matrices import CHUNK_BYTES, DATATYPES
+from kofn.wire.matrices import CHUNK_BYTES, DATATYPES, chunks
 
 Array = npt.NDArray[Any]
 
@@ -73,13 +73,12 @@ class Shares:
         """Of all nodes' shares, those of the last try each."""
         return sum(self._sent)
 
-    def _pieces(self, node: int) -> Iterator[bytes]:
+    def _pieces(self, node: int) -> Iterator[memoryview]:
         self._sent[node] = 0
         for start in range(0, self.height, self._step):
-            data = self._piece(start, node).tobytes()
-            for at in range(0, len(data), CHUNK_BYTES):
-                yield data[at : at + CHUNK_BYTES]
-            self._sent[node] += len(data)
+            piece = self._piece(start, node)
+            yield from chunks(piece)
+            self._sent[node] += piece.nbytes
 
     def _piece(self, start: int, node: int) -> Array:
         with self._making:
@@ -98,19 +97,22 @@ class Shares:
                 self._panels.pop(start, None)
             return panel[node]
 
-    def _blocks(self, start: int) -> Array:
-        """The same rows of all blocks, [r, c, some rows, width], padded with zeros."""
+    def _blocks(self, start: int) -> list[Array]:
+        """The same rows of all blocks, [some rows, width] each, padded with zeros."""
         _, rows, columns = self._mixes.shape
         stop = min(start + self._step, self.height)
-        dtype = self._matrix.dtype.newbyteorder("<")
-        blocks = np.zeros((rows, columns, stop - start, self.width), dtype)
+        shape, blocks = (stop - start, self.width), []
         for i in range(rows):
             for j in range(columns):
                 top, left = i * self.height, j * self.width
                 part = self._matrix[
                     top + start : min(top + stop, len(self._matrix)), left : left + self.width
                 ]
-                blocks[i, j, : part.shape[0], : part.shape[1]] = part
+                if part.shape != shape:
+                    whole = np.zeros(shape, part.dtype)
+                    whole[: part.shape[0], : part.shape[1]] = part
+                    part = whole
+                blocks.append(part)
         return blocks
 
     def _note(self, start: int, panel: list[Array]) -> None:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 
-from kofn.wire import channels, matrices_pb2_grpc
+from kofn.wire import channels
 from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import Internal, KofnError, from_rpc_error
 from kofn.wire.matrices import DTYPES, Array, Filling, chunks, dtype_of, head_of
+from kofn.wire.matrix_calls import Chunk, MatricesStub
 from kofn.wire.tls import Tls
 
 CALL_S = 5.0  # of calls that carry little
@@ -45,7 +46,7 @@ class Made:
     """
 
     head: pb.MatrixHead
-    pieces: Callable[[], Iterator[bytes]]
+    pieces: Callable[[], Iterator[memoryview]]
 
 
 Matrix = Array | Made
@@ -74,7 +75,7 @@ class MatrixWorker:
         self.address = address
         self._owns = channel is None
         self._channel = channels.worker_channel(address, tls) if channel is None else channel
-        self._stub: Any = matrices_pb2_grpc.MatricesStub(self._channel)
+        self._stub: Any = MatricesStub(self._channel)
 
     async def close(self) -> None:
         """Close the channel, if it was opened here."""
@@ -90,7 +91,7 @@ class MatrixWorker:
     async def put(self, to: Held, matrix: Matrix, timeout_s: float) -> pb.HeldMatrix:
         """Have a matrix held."""
         first = pb.PutMessage(put=pb.PutMatrix(matrix=to.ref(), head=_head(matrix)))
-        messages = _messages(first, [matrix], lambda data: pb.PutMessage(data=data))
+        messages = _messages(first, [matrix])
         held: pb.HeldMatrix = await _answered(self._stub.Put(messages, timeout=timeout_s))
         return held
 
@@ -106,7 +107,7 @@ class MatrixWorker:
             head = (await _opened(call)).head
             dtype = DTYPES[head.datatype]
             row_bytes, left, come = head.columns * dtype.itemsize, b"", 0
-            while isinstance(message := await call.read(), pb.MatrixMessage):  # else the end
+            while isinstance(message := await call.read(), Chunk):  # else the end
                 left += message.data
                 whole = len(left) - len(left) % row_bytes
                 if whole:
@@ -143,9 +144,7 @@ class MatrixWorker:
             seed=seed,
         )
         sent = [side for side in (left, right) if not isinstance(side, Held)]
-        messages = _messages(
-            pb.MultiplyMessage(multiply=first), sent, lambda data: pb.MultiplyMessage(data=data)
-        )
+        messages = _messages(pb.MultiplyMessage(multiply=first), sent)
         return await _read(self._stub.Multiply(messages, timeout=timeout_s))
 
     async def update(
@@ -154,8 +153,7 @@ class MatrixWorker:
         """Stage a step; the heads of its factors are filled in here."""
         step.outputs.CopyFrom(head_of(outputs))
         step.inputs.CopyFrom(head_of(inputs))
-        first = pb.UpdateMessage(update=step)
-        messages = _messages(first, [outputs, inputs], lambda data: pb.UpdateMessage(data=data))
+        messages = _messages(pb.UpdateMessage(update=step), [outputs, inputs])
         held: pb.HeldMatrix = await _answered(self._stub.Update(messages, timeout=timeout_s))
         return held
 
@@ -179,19 +177,17 @@ def _operand(side: Matrix | Held) -> pb.Operand:
     return pb.Operand(sent=_head(side))
 
 
-async def _messages(
-    first: Any, matrices: Sequence[Matrix], message: Callable[[bytes], Any]
-) -> AsyncIterator[Any]:
+async def _messages(first: Any, matrices: Sequence[Matrix]) -> AsyncIterator[Any]:
     """A request, and then the bytes of what goes with it."""
     yield first
     for matrix in matrices:
         if isinstance(matrix, Made):
             pieces = matrix.pieces()
             while (data := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield message(data)
+                yield Chunk(data)
         else:
             for data in chunks(matrix):
-                yield message(data)
+                yield Chunk(data)
 
 
 async def _answered(call: Any) -> Any:
@@ -218,7 +214,7 @@ async def _read(call: Any) -> Answer:
         if answer.kept:
             return Answer(np.empty((0, 0)), *times)
         filling = Filling("An answer", answer.head)
-        while isinstance(message := await call.read(), pb.MatrixMessage):  # else the end
+        while isinstance(message := await call.read(), Chunk):  # else the end
             if filling.take(message.data):
                 raise Internal("The worker's answer is longer than it said.")
         filling.check_full()

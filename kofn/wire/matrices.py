@@ -14,6 +14,7 @@ from kofn.wire import matrices_pb2 as pb
 from kofn.wire.errors import InvalidArgument
 
 Array = npt.NDArray[Any]
+Data = bytes | memoryview
 
 CHUNK_BYTES = 2**20  # under the 4 MiB at which protobuf's copies grow dear
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -64,16 +65,15 @@ def size_bytes(head: pb.MatrixHead) -> int:
     return int(head.rows * head.columns * DTYPES[head.datatype].itemsize)
 
 
-def chunks(array: Array) -> Iterator[bytes]:
-    """The bytes of a matrix; whole rows a chunk where they fit. Copies no more than a chunk."""
+def chunks(array: Array) -> Iterator[memoryview]:
+    """The bytes of a matrix where they lie; whole rows a chunk where they fit. Copies no more than
+    a chunk."""
     array = np.asarray(array, array.dtype.newbyteorder("<"))
     row_bytes = array.shape[1] * array.itemsize
     rows = max(1, CHUNK_BYTES // row_bytes)
     for start in range(0, array.shape[0], rows):
-        data = array[start : start + rows].tobytes()
-        if len(data) <= CHUNK_BYTES:
-            yield data
-            continue
+        part = np.ascontiguousarray(array[start : start + rows])
+        data = part.reshape(-1).view(np.uint8).data
         for at in range(0, len(data), CHUNK_BYTES):
             yield data[at : at + CHUNK_BYTES]
 
@@ -102,7 +102,7 @@ class Filling:
         """Whether all of it has come."""
         return self._filled == len(self._bytes)
 
-    def take(self, data: bytes) -> bytes:
+    def take(self, data: Data) -> Data:
         """Take in what is still lacking of a chunk; gives the rest of it."""
         part = data[: len(self._bytes) - self._filled]
         self._bytes[self._filled : self._filled + len(part)] = np.frombuffer(part, np.uint8)
@@ -117,7 +117,7 @@ class Filling:
             )
 
 
-def take_in(fillings: Sequence[Filling], data: bytes) -> bytes:
+def take_in(fillings: Sequence[Filling], data: Data) -> Data:
     """Take a chunk into matrices that arrive one after the other; gives what none of them lacks."""
     for filling in fillings:
         data = filling.take(data)

@@ -32,7 +32,7 @@ class Caller:
     async def put(self, name: str, array: np.ndarray, version: int = 0, part: int = 0) -> Any:
         ref = pb.MatrixRef(name=name, version=version, part=part)
         first = pb.PutMessage(put=pb.PutMatrix(matrix=ref, head=head_of(array)))
-        rest = (pb.PutMessage(data=data) for data in chunks(array))
+        rest = (pb.PutMessage(data=bytes(data)) for data in chunks(array))
         return await _settled(self.stub.Put(_sent(first, rest), timeout=PATIENCE_S))
 
     async def get(self, name: str, version: int = 0, **fields: Any) -> np.ndarray:
@@ -50,7 +50,7 @@ class Caller:
             operands[side] = given if isinstance(given, pb.Operand) else _operand(given)
             arrays += [] if isinstance(given, pb.Operand) else [given]
         first = pb.MultiplyMessage(multiply=pb.MultiplyRequest(**operands, **fields))
-        rest = (pb.MultiplyMessage(data=data) for array in arrays for data in chunks(array))
+        rest = (pb.MultiplyMessage(data=bytes(data)) for array in arrays for data in chunks(array))
         return await _read(self.stub.Multiply(_sent(first, rest), timeout=timeout))
 
     async def update(
@@ -60,7 +60,9 @@ class Caller:
             name=name, step=step, outputs=head_of(outputs), inputs=head_of(inputs), **fields
         )
         rest = (
-            pb.UpdateMessage(data=data) for array in (outputs, inputs) for data in chunks(array)
+            pb.UpdateMessage(data=bytes(data))
+            for array in (outputs, inputs)
+            for data in chunks(array)
         )
         call = self.stub.Update(_sent(pb.UpdateMessage(update=request), rest), timeout=PATIENCE_S)
         held: pb.HeldMatrix = await _settled(call)

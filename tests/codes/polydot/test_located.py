@@ -108,6 +108,26 @@ def test_single_entries_of_large_results_are_seen() -> None:
     assert decoded.liars == (1, 5)
 
 
+@pytest.mark.parametrize("size", [(2, 3, 40_001), (40_001, 3, 2), (150, 3, 700)], ids=str)
+@pytest.mark.parametrize("wrong", [1.0, np.inf, 1e30])
+@pytest.mark.parametrize("code", [Product(2, 1, 1, 6), Product(1, 2, 2, 8, "conj")], ids=repr)
+def test_large_results_are_read_whole(
+    code: Product, size: tuple[int, int, int], wrong: float
+) -> None:
+    """Lines longer than a tile, shorter, and as long as a few: the last entry counts, too."""
+    trial = made(code, np.float32, size)
+
+    def touched(result: np.ndarray) -> np.ndarray:
+        told = result.copy()
+        told[-1, -1] += np.float32(wrong)
+        return told
+
+    assert trial.error(trial.decode()) <= 1e-6
+    decoded = spoilt(trial, [3], touched).decode()
+    assert decoded.liars == (3,)
+    assert trial.error(decoded) <= 1e-6
+
+
 def test_liars_are_limited_by_who_asks() -> None:
     code = Product(2, 2, 2, 12)
     rng = np.random.default_rng(0)
