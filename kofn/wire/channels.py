@@ -18,7 +18,8 @@ Options = tuple[tuple[str, int], ...]
 MESSAGE_BYTES = 64 * 2**20  # default 4 MiB: a batch of 350 colour images of 32 x 32 failed
 PING_TIME_MS = 1000  # default never: a stopped peer on an idle connection was not missed at all
 WORKER_PING_TIME_MS = 500  # with 1000 a stopped worker was out after up to 2.01 s; so 1.63
-PING_TIMEOUT_MS = 1000  # default 60 s, apart from the keepalive timeout: noticed after 61 s
+WORKER_PING_TIMEOUT_MS = 1000  # default 60 s, apart from the keepalive timeout: noticed after 61 s
+PING_TIMEOUT_MS = 5000  # with 1000 a master that was short of a core for a second lost its requests
 SERVER_PING_TIME_MS = 10_000  # default 2 h: calls of a caller that was cut off stayed open
 SERVER_PING_TIMEOUT_MS = 10_000  # patient: a caller's own program may be busy and is no straggler
 LEAST_PING_INTERVAL_MS = 250  # default 5 min: a server hung up on a 1 s pinger after 3 s
@@ -26,8 +27,6 @@ RECONNECT_MIN_MS = 100  # default 1 s, doubling to 120 s: a worker that came bac
 RECONNECT_MAX_MS = 500  # absence was used 8.1 s late; with 1000, and its jitter, up to 0.94 s
 
 _DIALLING: Options = (
-    ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
-    ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
     ("grpc.http2.max_pings_without_data", 0),  # 0 is no limit; default 2, then pings stop
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
@@ -36,10 +35,17 @@ _DIALLING: Options = (
     # Channels of one process to one address share a connection and its backoff by default.
     ("grpc.use_local_subchannel_pool", 1),
 )
-CLIENT_OPTIONS: Options = (*_DIALLING, ("grpc.keepalive_time_ms", PING_TIME_MS))
+CLIENT_OPTIONS: Options = (
+    *_DIALLING,
+    ("grpc.keepalive_time_ms", PING_TIME_MS),
+    ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+    ("grpc.http2.ping_timeout_ms", PING_TIMEOUT_MS),
+)
 WORKER_CHANNEL_OPTIONS: Options = (
     *_DIALLING,
     ("grpc.keepalive_time_ms", WORKER_PING_TIME_MS),
+    ("grpc.keepalive_timeout_ms", WORKER_PING_TIMEOUT_MS),
+    ("grpc.http2.ping_timeout_ms", WORKER_PING_TIMEOUT_MS),
     ("grpc.enable_retries", 0),  # the code is the redundancy; a second try would be a surprise
 )
 SERVER_OPTIONS: Options = (

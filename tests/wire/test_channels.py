@@ -55,9 +55,15 @@ async def test_two_servers_cannot_share_a_port() -> None:
         await second.stop(None)
 
 
-@pytest.mark.parametrize("make", [channels.client_channel, channels.worker_channel])
+@pytest.mark.parametrize(
+    ("make", "least_s", "most_s"),
+    [(channels.client_channel, 3.0, 15.0), (channels.worker_channel, 0.0, 8.0)],
+)  # about 6 s and 1.5 s on an idle machine; the default is 61 s
 async def test_a_peer_that_stopped_is_missed_within_seconds(
-    make: Callable[[str], grpc.aio.Channel], start_peer: Callable[..., Awaitable[str]]
+    make: Callable[[str], grpc.aio.Channel],
+    least_s: float,
+    most_s: float,
+    start_peer: Callable[..., Awaitable[str]],
 ) -> None:
     async def freeze(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1000):  # nothing comes back, not even answers to pings
@@ -67,9 +73,9 @@ async def test_a_peer_that_stopped_is_missed_within_seconds(
     began = monotonic()
     async with make(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/a/b")(b"", timeout=15)
+            await channel.unary_unary("/a/b")(b"", timeout=25)
     assert isinstance(from_rpc_error(caught.value), Unavailable)
-    assert monotonic() - began < 8  # about 2 s on an idle machine; the default is 61 s
+    assert least_s < monotonic() - began < most_s
 
 
 async def test_pings_without_data_are_let_through() -> None:
