@@ -153,13 +153,13 @@ class Rows:
     def _wide(self, lines: slice, columns: slice, held: Matrix) -> Matrix:
         shape = (lines.stop - lines.start, columns.stop - columns.start)
         rows = held[:, : shape[0] * shape[1]]
+        target = rows.reshape(-1, *shape)
         for i, array in enumerate(self.arrays):
-            part = array[lines, columns]
             if self.width == 2:
-                rows[2 * i].reshape(shape)[...] = part.real
-                rows[2 * i + 1].reshape(shape)[...] = part.imag
+                part = array[lines, columns]
+                target[2 * i], target[2 * i + 1] = part.real, part.imag
             else:
-                rows[i].reshape(shape)[...] = part
+                target[i] = array[lines, columns]
         return rows
 
     def compressed(self) -> Matrix:
