@@ -2,12 +2,16 @@
 
 A batch under `wait: adaptive` sends what gives its answers and no more. A task that is out for
 longer than those that do not straggle is late, and only then is something sent in its place, out
-of a purse that fills with every task. Where stragglers are so common that the purse cannot pay,
-all slots are sent at once, as by any other policy, and the purse pays for what is late then.
+of a purse that fills with every task: its budget is never exceeded but to replace what failed. Only
+where stragglers, which take several times as long as others, are without doubt too common for the
+purse, all slots are sent at once, as by any other policy, and the purse pays for what is late then.
 
 It decides when and how much; which slots are worth it is `choice`'s, and when a batch asks is
 `gather`'s. It reads no clock.
 """
+
+from collections.abc import Sequence
+from math import sqrt
 
 from master.assignment import LATE_FACTOR
 from master.extras import Extras, Purse
@@ -15,8 +19,14 @@ from master.lateness import Lateness
 from master.policy import FALLBACK_S, FLOOR_S, MIN_SAMPLES, Moments
 
 BULK = 0.98  # of the tasks that are no stragglers: once so many would have replied, one is late
+LATE_AT_LEAST = 1.25  # times the median: however alike tasks are, noise alone makes none late
+# Times what is usual: a straggler. On a busy machine a tenth of the tasks takes twice as long: more
+# tasks make the machine busier, and help little.
+STRAGGLING = 3.0
+OUT = 1.1  # times what is usual: who was let go before was not late
+SURE = 2.0  # standard errors by which stragglers must be common: a burst of noise is not
 WAVES = 3  # times as long: who is out for longer is taken to be as likely to reply
-COMMON, RARE = 1.0, 0.8  # times the budget: stragglers from and to which all is sent at once
+COMMON, RARE = 0.75, 0.7  # times the budget: stragglers from and to which all is sent at once
 # Sending all at once harms where the median grows by so much: the workers have too much to do.
 WORSE = 1.5
 # Estimates, of a sixteenth of the law's window each, until it is tried again; each time longer.
@@ -31,7 +41,10 @@ class Adaptive:
     """
 
     def __init__(self, budget: float) -> None:
-        self._law = Lateness()
+        self._law = Lateness()  # of tasks, in seconds
+        # ... and in times of what is usual: the median of the last tasks or, if that is longer, of
+        # the batch's own replies. What slows a whole batch makes nobody a straggler.
+        self._stretch = Lateness()
         self._purse = Purse(budget)
         self._is_common = False  # stragglers are, so that all slots are sent at once
         self._usual_s = 0.0  # the median when they were not
@@ -39,13 +52,21 @@ class Adaptive:
         self._extras = Extras(True, FALLBACK_S, FALLBACK_S, 0.5, (0.5,), self._purse)
         self._estimate = 0  # of the law, that `_extras` are from
 
-    def replied(self, took_s: float) -> None:
-        """A task replied."""
-        self._law.add(took_s, replied=True)
+    def ended(self, tasks: Sequence[tuple[float, bool]]) -> None:
+        """A batch is over.
 
-    def let_go(self, age_s: float) -> None:
-        """A task was cancelled that had not replied for so long."""
-        self._law.add(age_s, replied=False)
+        Args:
+            tasks: of each the seconds that it was out, and whether it replied then; else it was
+                let go. Lost ones are not among them.
+        """
+        usual_s = self._law.quantile(0.5) if self._law.count >= MIN_SAMPLES else 0.0
+        replies = sorted(lasted_s for lasted_s, replied in tasks if replied)
+        if len(replies) > 1:
+            usual_s = max(usual_s, replies[(len(replies) - 1) // 2])
+        for lasted_s, replied in tasks:
+            self._law.add(lasted_s, replied=replied)
+            if usual_s > 0.0:
+                self._stretch.add(lasted_s / usual_s, replied=replied)
 
     def moments(self, started: float) -> Moments:
         """Of a batch that starts at `started` (monotonic seconds)."""
@@ -58,14 +79,15 @@ class Adaptive:
     def _learn(self) -> Extras:
         law = self._law
         median_s = law.quantile(0.5)
-        straggling = law.longer(LATE_FACTOR * median_s)
+        straggling = self._stretch.straggling(STRAGGLING, OUT)
         self._judge(median_s, straggling)
-        again_s = max(FLOOR_S, law.quantile(BULK * (1.0 - straggling)))
+        bulk_s = law.quantile(BULK * (1.0 - law.longer(LATE_FACTOR * median_s)))
+        again_s = max(FLOOR_S, LATE_AT_LEAST * median_s, bulk_s)
         return Extras(
             self._is_common,
             again_s,
             max(again_s, LATE_FACTOR * median_s),
-            new=law.chance(again_s),
+            new=BULK * (1.0 - straggling),
             late=tuple(law.chance(again_s, wave * again_s) for wave in range(1, WAVES + 1)),
             purse=self._purse,
         )
@@ -75,7 +97,8 @@ class Adaptive:
         if not self._is_common:
             self._usual_s = median_s
             self._hold = max(0, self._hold - 1)
-            self._is_common = not self._hold and straggling > COMMON * self._purse.budget
+            doubt = SURE * sqrt(straggling * (1.0 - straggling) / self._law.count)
+            self._is_common = not self._hold and straggling - doubt > COMMON * self._purse.budget
         elif median_s > WORSE * self._usual_s:
             self._is_common = False
             self._hold, self._next_hold = self._next_hold, min(2 * self._next_hold, LONGEST_HOLD)

@@ -29,6 +29,7 @@ class Lateness:
         # Moments of replies, ascending, and the chance to take longer than each.
         self._times = np.zeros(0)
         self._longer = np.zeros(0)
+        self._durations = np.zeros(0)  # of all, ascending
 
     @property
     def count(self) -> int:
@@ -46,6 +47,21 @@ class Lateness:
         self._refresh()
         at = int(np.searchsorted(self._times, than_s, "right"))
         return float(self._longer[at - 1]) if at else 1.0
+
+    def straggling(self, than_s: float, out_s: float) -> float:
+        """The share of the tasks that take longer than this, of those that replied within `out_s`
+        or were out for longer.
+
+        What was let go before tells nothing here. It went as another's result served, which is
+        when it would have replied itself: where all take the same time, the law of all tasks has
+        nobody reply after the first, and a few stragglers would stand for all that were let go.
+        """
+        self._refresh()
+        still_out = len(self._durations) - int(np.searchsorted(self._durations, out_s, "right"))
+        replied = int(np.searchsorted(self._times, out_s, "right"))
+        if not still_out:
+            return 0.0
+        return still_out / (still_out + replied) * self.longer(than_s) / self.longer(out_s)
 
     def chance(self, within_s: float, after_s: float = 0.0) -> float:
         """The chance that a task that is out for `after_s` replies within the next `within_s`."""
@@ -71,6 +87,7 @@ class Lateness:
         order = np.lexsort((~replied, durations))  # a reply before what was let go at that moment
         at_risk = np.arange(len(order), 0, -1)
         longer = np.cumprod(1.0 - replied[order] / at_risk)
+        self._durations = durations[order]
         self._times = durations[order][replied[order]]
         self._longer = longer[replied[order]]
         self.estimates += 1

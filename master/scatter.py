@@ -296,6 +296,7 @@ class CodedBatch:
             self._timer.cancel()
         if self._trace is not None:
             self._trace.finished()
+        self._sends.finish()
         self._done(self)
 
     def _check(self) -> None:

@@ -84,6 +84,7 @@ class Sends:
         self._open: dict[int, list[_Send]] = {}  # by slot
         self._avoided: set[str] = set()  # addresses
         self._late_after_s = math.inf
+        self._lasted: list[tuple[float, bool]] = []  # seconds, and whether it replied then
 
     def begin(self, shards: Sequence[Shard]) -> None:
         """Take the shards, and choose a worker for each slot that is sent at once."""
@@ -139,7 +140,7 @@ class Sends:
         for send in self._open.pop(slot, ()):
             if now - send.sent_at > self._late_after_s:  # else it may have been about to answer
                 self._pool.assignment.observe(send.address, was_late=True)
-            self._coding.adaptive.let_go(now - send.sent_at)
+            self._lasted.append((now - send.sent_at, False))
             self._pool.links[send.address].cancel(send.task_id)
             self._pool.assignment.done(send.address)
             self._tell(send, "cancelled")
@@ -149,6 +150,10 @@ class Sends:
         for slot in list(self._open):
             self.cancel(slot)
 
+    def finish(self) -> None:
+        """The batch is over: what its tasks took is learned from."""
+        self._coding.adaptive.ended(self._lasted)
+
     def avoid(self, address: str) -> None:
         """Send this worker nothing more of this batch, as long as there is another."""
         self._avoided.add(address)
@@ -156,7 +161,7 @@ class Sends:
     def answered(self, address: str, took_s: float) -> None:
         """A result was good: that worker's time counts."""
         self._coding.statistics.slot_latency.add(took_s)
-        self._coding.adaptive.replied(took_s)
+        self._lasted.append((took_s, True))
         self._pool.assignment.observe(address, took_s > self._late_after_s)
 
     def _ended(self, slot: int, send: _Send, outcome: Outcome) -> None:

@@ -39,6 +39,7 @@ class Batch:
         self._timer = inf  # when the next tick is due that the engine knows of
         self._cell: list[Batch] = []  # what the engine holds for it; emptied when it is over
         self._is_over = False
+        self._lasted: list[tuple[float, bool]] = []  # seconds, and whether it replied then
         self._places = _places(plan, setting.code.q, cluster.requests)
         self._gather: Gather  # from when it leaves
         self._late_after_s = inf
@@ -170,7 +171,7 @@ class Batch:
             for task in self._open.pop(slot, ()):
                 if now - task.sent_at > self._late_after_s:
                     self._cluster.observe(task.worker, was_late=True)
-                self._cluster.adaptive.let_go(now - task.sent_at)
+                self._lasted.append((now - task.sent_at, False))
                 task.worker.cancel(task)
                 self._cluster.done(task.worker)
 
@@ -195,7 +196,7 @@ class Batch:
             return
         took_s = self._engine.now - task.sent_at
         self._cluster.latency.add(took_s)
-        self._cluster.adaptive.replied(took_s)
+        self._lasted.append((took_s, True))
         self._cluster.observe(task.worker, took_s > self._late_after_s)
         self._on(Replied(task.slot))
 
@@ -211,6 +212,7 @@ class Batch:
         if not self._is_over:
             self._is_over = True
             self._cell.clear()
+            self._cluster.adaptive.ended(self._lasted)
             self._cluster.landed(self)
 
 

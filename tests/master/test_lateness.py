@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import CensoredData, ecdf
 
-from master.adaptive import BULK, COMMON, FIRST_HOLD, Adaptive
+from master.adaptive import BULK, COMMON, FIRST_HOLD, LATE_AT_LEAST, Adaptive
 from master.extras import CHEAPEST, DEAREST, FAIR, MOST_SAVED, Extras, Purse
 from master.lateness import Lateness
 from master.policy import FALLBACK_S
@@ -31,6 +31,25 @@ def test_stragglers_that_are_always_let_go_are_not_forgotten() -> None:
     assert law.quantile(0.9) < 1.2
     assert law.chance(1.5) == pytest.approx(0.95)
     assert law.chance(1.5, after_s=1.5) == 0.0
+
+
+def test_what_was_let_go_before_it_was_late_does_not_straggle() -> None:
+    """A reply lets go two others, at its own moment; one task in fifty straggles for sure."""
+    law = Lateness()
+    for i in range(900):
+        is_late = i % 50 == 0
+        law.add(0.02 if is_late else 0.005, replied=i % 3 == 0 and not is_late)
+    assert law.longer(0.015) > 0.6
+    assert law.straggling(0.015, 0.006) == pytest.approx(18 / (18 + 294))
+    assert law.straggling(0.015, 0.03) == 0.0
+
+
+def test_without_early_losses_stragglers_are_the_tail_of_the_law() -> None:
+    rng = np.random.default_rng(3)
+    law = Lateness()
+    for time in rng.exponential(size=1000):
+        law.add(min(time, 2.0), replied=bool(time <= 2.0))
+    assert law.straggling(1.5, 1.0) == pytest.approx(law.longer(1.5))
 
 
 def test_old_tasks_are_forgotten() -> None:
@@ -89,9 +108,9 @@ def learn(adaptive: Adaptive, share: float, count: int = 2000, usual_s: float = 
     rng = np.random.default_rng(7)
     for _ in range(count):
         if rng.random() < share:
-            adaptive.let_go(2.5 * usual_s)
+            adaptive.ended([(4.0 * usual_s, False)])
         else:
-            adaptive.replied(usual_s * (1.0 + 0.1 * rng.random()))
+            adaptive.ended([(usual_s * (1.0 + 0.1 * rng.random()), True)])
         found = adaptive.moments(0.0).extras
     assert found is not None
     return found
@@ -108,15 +127,56 @@ def test_before_anything_is_known_all_is_sent_at_once() -> None:
 def test_rare_stragglers_are_waited_for_as_long_as_others_take(share: float) -> None:
     extras = learn(Adaptive(0.08), share)
     assert not extras.at_once
-    assert 1.0 + 0.1 * (BULK - 0.05) < extras.again_s < 1.11
+    assert extras.again_s == pytest.approx(LATE_AT_LEAST * 1.05, abs=0.01)
     assert extras.latest_s == pytest.approx(2.1, abs=0.01)
     assert extras.new == pytest.approx(BULK * (1.0 - share), abs=0.02)
 
 
 def test_common_stragglers_are_met_with_all_slots_at_once_until_they_are_rare_again() -> None:
     adaptive = Adaptive(0.08)
-    assert learn(adaptive, 1.2 * COMMON * 0.08).at_once
+    assert learn(adaptive, 1.6 * COMMON * 0.08).at_once
     assert not learn(adaptive, 0.05).at_once
+
+
+def test_tasks_that_take_twice_as_long_are_no_stragglers() -> None:
+    """A machine that is busy slows a tenth of the tasks so: all at once would make it busier."""
+    adaptive = Adaptive(0.08)
+    for number in range(1000):
+        adaptive.ended([(2.5 if number % 10 == 0 else 1.0, True)])
+        extras = adaptive.moments(0.0).extras
+        assert extras is not None
+        assert number < 100 or not extras.at_once
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_slows_a_whole_batch_makes_no_stragglers(alone: bool) -> None:
+    """A fifth of the groups takes ten times as long; or as many tasks do, each by itself."""
+    adaptive = Adaptive(0.08)
+    rng = np.random.default_rng(8)
+    for _ in range(600):
+        slow = rng.random(4) < 0.2 if alone else np.repeat(rng.random() < 0.2, 4)
+        adaptive.ended([(10.0 + rng.random() if one else 1.0 + rng.random(), True) for one in slow])
+        extras = adaptive.moments(0.0).extras
+    assert extras is not None
+    assert extras.at_once == alone
+
+
+def test_a_burst_of_stragglers_is_no_proof_that_they_are_common() -> None:
+    adaptive = Adaptive(0.08)
+    assert not learn(adaptive, 0.04, count=400).at_once
+    for _ in range(20):
+        adaptive.ended([(10.0, True)])
+    assert not learn(adaptive, 0.04, count=100).at_once
+    assert learn(adaptive, 0.3, count=400).at_once
+
+
+def test_tasks_that_are_all_alike_are_not_late_by_what_noise_adds() -> None:
+    adaptive = Adaptive(0.08)
+    for number in range(400):
+        adaptive.ended([(1.0 + 1e-9 * (number % 7), True)])
+        extras = adaptive.moments(0.0).extras
+    assert extras is not None
+    assert extras.again_s == pytest.approx(LATE_AT_LEAST)
 
 
 def test_sending_all_at_once_ends_where_it_makes_everything_slower() -> None:

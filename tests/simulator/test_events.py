@@ -7,11 +7,12 @@ import pytest
 
 import codes
 from master.batcher import Limits
+from master.extras import MOST_SAVED
 from master.policy import Delay, Policy
 from simulator import Poisson, Setting, Times, Workers, simulate, theory
 from worker.faults import Corruption, Failure, Faults
 from worker.faults import Delay as Injected
-from worker.laws import Bimodal, Bursts, Constant, Expon
+from worker.laws import Bimodal, Bursts, Constant, Expon, Lognorm
 
 ONE_BY_ONE = Limits(max_groups=1, max_delay_s=0.0, queue_rows=1_000_000)
 PATIENT = Policy(wait="first", recovery_threshold=1)
@@ -245,6 +246,17 @@ def test_batches_that_nobody_waits_for_any_more_end_in_order() -> None:
     seen = [simulate(setting, "events") for _ in range(4)]
     assert seen[0].missing > 0
     assert len({(one.events, one.latency.mean, one.served) for one in seen}) == 1
+
+
+def test_noise_is_not_fought_beyond_the_budget() -> None:
+    """Of these lognormal tasks an eighth takes twice the median, and few three times."""
+    code = codes.make("parity", k=4, n=6)
+    workers = Workers(12, Lognorm(0.005, 0.01, 0.8))
+    policy = Policy(wait="adaptive", budget=0.08)
+    setting = queueing(code, workers, 20.0, 1_500, policy=policy, timeout_s=2.0)
+    outcome = simulate(setting)
+    assert outcome.sends_per_query - 1 <= 0.08 + MOST_SAVED / outcome.queries
+    assert outcome.resent > 0
 
 
 def test_a_mixed_fleet_is_as_slow_as_its_kinds() -> None:

@@ -20,7 +20,7 @@ async def test_parities_stay_behind_until_a_worker_is_late() -> None:
         await now.infer(queries(2))
         assert seen.tasks_sent == 3  # nothing is known yet
         for _ in range(1000):
-            adaptive.replied(USUAL_S)
+            adaptive.ended([(USUAL_S, True)])
         adaptive._purse.earn(1000)
         await now.infer(queries(2))
         assert seen.tasks_sent == 5
@@ -65,7 +65,7 @@ async def test_a_failure_counts_as_late_and_being_passed_over_makes_up_for_it() 
         before, failed = lateness()[0], len(workers[0].tasks)
         adaptive = now.deployment._coding.adaptive
         for _ in range(1000):
-            adaptive.replied(USUAL_S)
+            adaptive.ended([(USUAL_S, True)])
         await now.infer(queries(2))
         assert len(workers[0].tasks) == failed
         assert lateness()[0] == pytest.approx(FORGIVENESS * before)
