@@ -1,7 +1,8 @@
 """What a model could be served with: codes, sizes, numbers of answers and policies.
 
-Everything here can be deployed as it stands: exact copies, and the trained codes that the store has
-for this very model. Codes that no accuracy was measured of are left out.
+Everything here can be deployed as it stands: exact copies, the trained codes that the store has for
+this very model, and the untrained ones that were measured on it. Codes that no accuracy was
+measured of are left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +16,16 @@ from master.config import DeploymentConfig
 from models.cards import Card
 from models.store import Store
 from models.trained import CodeCard
-from planner.worth import Worth, of_base, of_mixes, of_trained
+from planner.worth import Worth, of_base, of_mixes, of_trained, of_untrained
 from report.cells import Cell
 
 UNCODED, REPLICATION, SPLIT = "uncoded", "replication", "split-lagrange"
 COPIES = ((1, 2), (2, 4), (2, 3))  # k and n of replication
 HEDGES = ("p95", "p99", "2*p50")
+# Late slots are sent again, or others in their place, out of a budget. Not for copies, which are
+# then the uncoded model; nor where all answers are decoded: the slots that are sent first are
+# always the same, and what was measured is of all sets of so many.
+ADAPTIVE = {"wait": "adaptive"}
 PATIENCE = ("2*p50", "3*p50")  # for own answers, before lost ones are decoded
 # Students answer a whole group alone; the others of a size lose and cost the same, so that the
 # most accurate of them stands for all.
@@ -79,9 +84,11 @@ def candidates(
     found = [
         plain,
         *(_with(plain, {"hedge": hedge, "max_sends": 2}) for hedge in HEDGES),
+        _with(plain, ADAPTIVE),
         *_copies(card, plain.worth, workers),
         *_trained(card, store, plain.worth, workers),
         *_splits(card, store, plain.worth, workers, cells),
+        *_untrained(card, plain.worth, workers, cells),
     ]
     return [one for candidate in found for one in _with_company(candidate, rate, slo_s)]
 
@@ -113,6 +120,7 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
         for patience in PATIENCE:
             yield _with(candidate, {"soft_deadline": patience})
         yield _with(candidate, {"wait": "first"})
+        yield _with(candidate, ADAPTIVE)
 
 
 def _splits(
@@ -127,6 +135,23 @@ def _splits(
                 worth = of_mixes(base, trained, n, responders, cells)
                 if worth is not None:
                     yield _split(card, trained, k, n, responders, worth)
+
+
+def _untrained(card: Card, base: Worth, workers: int, cells: Sequence[Cell]) -> Iterator[Candidate]:
+    best: dict[tuple[int, int, int], Candidate] = {}
+    for cell in cells:
+        found = of_untrained(base, card, cell)
+        if found is None or cell.k is None or cell.n is None or cell.waited is None:
+            continue
+        code, worth = found
+        key = cell.k, cell.n, cell.waited
+        if not cell.k <= cell.waited < cell.n <= workers:
+            continue
+        if key not in best or worth.decoded > best[key].worth.decoded:
+            policy = {"wait": "first", "recovery_threshold": cell.waited}
+            title = f"{cell.system}, k = {cell.k}, n = {cell.n}, R = {cell.waited}"
+            best[key] = Candidate(title, "coded", _deployment(card, code, policy), worth)
+    yield from best.values()
 
 
 def _split(

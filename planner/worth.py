@@ -5,9 +5,12 @@ of the benchmarks of exactly these programs. What was measured of neither is not
 candidate.
 """
 
+import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from codes import REGISTRY
 from models.cards import Card
 from models.trained import CodeCard
 from report.cells import MEASURED, Cell
@@ -85,13 +88,9 @@ def of_mixes(
     for cell in cells:
         same = cell.record.get("programs") == card.programs and cell.system == card.code
         if same and (cell.k, cell.n, cell.waited) == (card.parameters["k"], n, responders):
-            if cell.overall is None or cell.origin != MEASURED:
-                continue
-            source = (
-                f"`{cell.record['command']}`, commit {cell.record['commit']}: {cell.groups:,} "
-                f"groups of {cell.k}"
-            )
-            return Worth(cell.overall, cell.overall, base.classes, source)
+            worth = _of_record(base, cell)
+            if worth is not None:
+                return worth
     lost = card.parameters["n"] - responders
     if n != card.parameters["n"] or lost < 1:
         return None
@@ -100,6 +99,39 @@ def of_mixes(
         return None
     source = f"card of {card.name}: {metric.count:,} answers"
     return Worth(metric.value, metric.value, base.classes, source)
+
+
+def of_untrained(base: Worth, card: Card, cell: Cell) -> tuple[dict[str, Any], Worth] | None:
+    """Of a code over the model itself that a record chose among others of its kind.
+
+    Returns:
+        The code as a deployment has it, and what its answers are worth: all of them are decoded.
+        None where the record is of another model, or of something else.
+    """
+    chosen = (cell.record.get("baselines") or {}).get(cell.system, {}).get("chosen")
+    worth = _of_record(base, cell)
+    if chosen is None or worth is None or cell.record.get("base_hash") != card.hash:
+        return None
+    return {**_code_of(chosen), "calibrated": cell.system.endswith(", calibrated")}, worth
+
+
+def _of_record(base: Worth, cell: Cell) -> Worth | None:
+    if cell.overall is None or cell.origin != MEASURED:
+        return None
+    source = (
+        f"`{cell.record['command']}`, commit {cell.record['commit']}: {cell.groups:,} groups "
+        f"of {cell.k}"
+    )
+    return Worth(cell.overall, cell.overall, base.classes, source)
+
+
+def _code_of(text: str) -> dict[str, Any]:
+    """Name and parameters of a code, from its repr."""
+    call = ast.parse(text, mode="eval").body
+    assert isinstance(call, ast.Call)  # records are ours
+    assert isinstance(call.func, ast.Name)
+    (name,) = (name for name, kind in REGISTRY.items() if kind.__name__ == call.func.id)
+    return {"name": name} | {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
 
 
 def _names(lost: int) -> list[str]:

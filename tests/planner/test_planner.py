@@ -227,6 +227,61 @@ def test_hedging_is_no_code(able: list[Candidate]) -> None:
     assert next(advice(found, FARTHER)).startswith("No code is needed: uncoded")
 
 
+def _adaptive(able: Sequence[Candidate], start: str) -> Candidate:
+    return next(
+        one
+        for one in able
+        if one.title.startswith(start) and one.deployment.policy.wait == "adaptive"
+    )
+
+
+def test_adaptive_redundancy_is_on_the_front_where_some_straggle(able: list[Candidate]) -> None:
+    some = [*_some(able, "backup, k = 2"), _adaptive(able, "backup, k = 2")]
+    straggler = "{delay: {law: constant, value_ms: 200, probability: 0.04, interruptible: true}}"
+    found = _search(some, Wish(0.05, 0.98, 0.9), straggler)
+    plain, static, adaptive = found.plans
+    assert adaptive.candidate in [plan.candidate for plan in found.front]
+    assert adaptive.tail_s < 0.5 * plain.tail_s
+    assert adaptive.cost_s < 0.8 * static.cost_s
+
+
+def test_adaptive_redundancy_is_not_on_the_front_where_nobody_straggles(
+    able: list[Candidate],
+) -> None:
+    """It pays for groups while it learns that it need not."""
+    some = [able[0], _adaptive(able, "backup, k = 2")]
+    found = _search(some, WISH)
+    assert [plan.candidate for plan in found.front] == [able[0]]
+
+
+def test_copies_and_codes_of_mixes_alone_are_not_adaptive(able: list[Candidate]) -> None:
+    kinds = {one.deployment.code.name for one in able if one.deployment.policy.wait == "adaptive"}
+    assert kinds == {"uncoded", "backup", "learned", "parity"}
+
+
+def test_untrained_codes_are_those_that_were_measured_on_the_model(
+    able: list[Candidate], store: Store, measured: list[Cell]
+) -> None:
+    untrained = [one for one in able if one.deployment.code.name in {"berrut", "spline"}]
+    assert {(one.deployment.code.make().n, one.deployment.policy.recovery_threshold)
+            for one in untrained} == {(5, 4), (6, 4), (6, 5)}  # fmt: skip
+    for one in untrained:
+        code, policy = one.deployment.code, one.deployment.policy
+        rivals = [
+            cell.overall
+            for cell in measured
+            if cell.record["base_hash"] == store.card(MODEL).hash
+            and cell.system.split(",")[0] in {"berrut", "spline"}
+            and (cell.k, cell.n, cell.waited) == (4, code.make().n, policy.recovery_threshold)
+        ]
+        assert one.worth.direct == one.worth.decoded == max(rivals)
+        assert "bench tables lagrange" in one.worth.source
+    assert not candidates(MODEL, store, 3, 100.0, 0.05, measured)[-1].title.startswith("spline")
+    others = [replace(cell, record={**cell.record, "base_hash": "0" * 64}) for cell in measured]
+    kinds = {one.deployment.code.name for one in candidates(MODEL, store, 6, 100.0, 0.05, others)}
+    assert not kinds & {"berrut", "spline"}
+
+
 def test_nothing_beats_the_front(able: list[Candidate]) -> None:
     found = _search(_some(able, "backup, k = 2", "replication, k = 1"), WISH, STRAGGLERS)
     points = [(plan.tail_s, -plan.accuracy, plan.cost_s) for plan in found.front]
