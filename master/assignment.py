@@ -14,6 +14,7 @@ from master.ranking import Ranking
 
 State = Literal["live", "frozen", "quarantined", "draining", "gone"]
 
+LATE_TIMES = 4.0  # a late task takes so much longer, it is assumed
 LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
 FORGIVENESS = 0.998  # a late worker that nobody needs is tried again: by hundreds of groups
 MEMORY = 0.9  # weight of what was seen of a worker before: about the last ten tasks count
@@ -32,6 +33,11 @@ class _Worker:
     def is_late(self) -> bool:
         """More often than not."""
         return self.lateness > 0.5
+
+    @property
+    def wait(self) -> int:
+        """Until a task sent to it now would be back, in hundredths of a usual task's time."""
+        return round(100 * (self.outstanding + 1) * (1 + LATE_TIMES * self.lateness))
 
 
 class Assignment:
@@ -117,8 +123,9 @@ class Assignment:
     def another(self, *avoided: Collection[str]) -> str | None:
         """A worker for a resend or a hedge: outside the first of `avoided` that leaves one.
 
-        One that is not late goes before one that is, and then the least loaded. Any live one when
-        none does; None when no worker is live.
+        The one that will have done it first, by what it has to do and how often it was late: who
+        looked at either alone would queue it behind others, or send it to the next straggler. Any
+        live one when `avoided` leaves none; None when no worker is live.
         """
         for exclude in (*avoided, ()):
             for name in self._by_need.least(1, exclude):
@@ -190,7 +197,7 @@ class Assignment:
         turn = self._order.get(name)
         if turn is not None:
             self._by_load.put(name, (known.outstanding, turn))
-            self._by_need.put(name, (known.is_late, known.outstanding, known.sends, turn))
+            self._by_need.put(name, (known.wait, known.sends, turn))
             self._by_sends.put(name, (known.sends,))
 
     def _rest(self, worker: str, state: State) -> None:

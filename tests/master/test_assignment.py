@@ -258,6 +258,21 @@ def test_a_hedge_avoids_the_late_worker_before_all_others() -> None:
     assert assignment.another("abc", "abc") == "a"
 
 
+def test_a_hedge_goes_where_it_is_done_first() -> None:
+    """An idle worker that was late lately comes after an idle one that was not, though that was
+    sent more; and before one with a queue, however punctual."""
+    assignment = pool("abc")
+    for _ in range(3):
+        for worker in "bb":
+            assignment.sent(worker)
+            assignment.done(worker)
+        assignment.observe("a", was_late=True)
+    assert assignment.another("c") == "b"
+    for _ in range(3):
+        assignment.sent("b")
+    assert assignment.another("c") == "a"
+
+
 def test_a_late_worker_gets_the_last_slot_until_it_recovers() -> None:
     """Late once is bad luck; late again and again gives it parities, which it can lose."""
     assignment = pool("abc")
