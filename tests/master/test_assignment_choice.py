@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from master.assignment import Assignment
+from master.assignment import LATE_TIMES, Assignment
 from master.ranking import FEW, Ranking
 
 NAMES = [f"w{number}" for number in range(9)]
@@ -57,8 +57,11 @@ class Plain:
         for exclude in (*avoided, set[str]()):
             fresh = [name for name in self.order if name not in exclude]
             if fresh:
-                return min(fresh, key=lambda x: (self.is_late(x), self.out[x], self.sends[x]))
+                return min(fresh, key=lambda x: (self.wait(x), self.sends[x]))
         return None
+
+    def wait(self, name: str) -> int:
+        return round(100 * (self.out[name] + 1) * (1 + LATE_TIMES * self.lateness[name]))
 
     def is_late(self, name: str) -> bool:
         return self.lateness[name] > 0.5
