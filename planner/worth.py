@@ -6,7 +6,7 @@ candidate.
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,8 @@ def of_untrained(base: Worth, card: Card, cell: Cell) -> tuple[dict[str, Any], W
         The code as a deployment has it, and what its answers are worth: all of them are decoded.
         None where the record is of another model, or of something else.
     """
-    chosen = (cell.record.get("baselines") or {}).get(cell.system, {}).get("chosen")
+    figures = (cell.record.get("baselines") or {}).get(cell.system)
+    chosen = figures.get("chosen") if isinstance(figures, Mapping) else None  # or one accuracy
     worth = _of_record(base, cell)
     if chosen is None or worth is None or cell.record.get("base_hash") != card.hash:
         return None

@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def measured() -> list[Cell]:
     """Accuracies of the committed records."""
-    return cells(read([RESULTS / "lagrange.jsonl"]))
+    return cells(read([RESULTS / "lagrange.jsonl", RESULTS / "learned-codes.jsonl"]))
 
 
 @pytest.fixture(scope="module")
