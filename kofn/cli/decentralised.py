@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import statistics
 import tempfile
@@ -18,6 +19,8 @@ from kofn.cli.output import print_json, words
 from kofn.wire.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from kofn.launch import LocalNodes
     from nodes.config import NodesConfig
     from nodes.wire import RemotePeers
@@ -84,8 +87,15 @@ def settings_of(
 
 
 def train_together(settings: "NodesConfig", *, compare: bool, as_json: bool) -> None:
-    """Start the nodes, wait for their weights, end them, and tell."""
-    trained = asyncio.run(_trained(settings, compare=compare))
+    """Start the nodes, wait for their weights, end them, and tell.
+
+    SIGTERM ends the nodes as Ctrl-C does. Left alone they would end with their standard input, but
+    look at that only once they run: from the midst of importing torch, tens of seconds later.
+    """
+    try:
+        trained = asyncio.run(_until_told(_trained(settings, compare=compare)))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     words.print(
         f"test accuracy {trained.test_accuracy:.4f} on {trained.images} images, after "
         f"{trained.wall_time_s:.0f} s; {trained.deaths} nodes died and came back"
@@ -94,6 +104,13 @@ def train_together(settings: "NodesConfig", *, compare: bool, as_json: bool) -> 
         words.print(f"weights differ by {trained.difference:.1e} from those trained without nodes")
     if as_json:
         print_json(asdict(trained))
+
+
+async def _until_told(training: "Coroutine[Any, Any, Trained]") -> Trained:
+    """The same, cancelled by SIGTERM."""
+    task = asyncio.create_task(training, name="training")
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def _trained(settings: "NodesConfig", *, compare: bool) -> Trained:

@@ -1,7 +1,9 @@
 """`kofn train-coded`: a model from workers into the store, and what is refused before a start."""
 
 import asyncio
+import contextlib
 import json
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -45,6 +47,30 @@ async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path) -> None:
     store = Store(tmp_path, shipped=None)
     assert store.names() == ("coded",)
     assert store.card("coded").recipe["coded"] == {"blocks": [1, 1], "nodes": 3, "dtype": "float32"}
+
+
+@pytest.mark.timeout(300)  # eight processes, on a machine that is busy
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_nodes_end_with_the_command_though_they_only_just_start(number: int) -> None:
+    flags = ["--workers", "7", "--blocks", "2", "--steps", "100000"]
+    process = await asyncio.create_subprocess_exec(
+        *KOFN, "train-coded", "--decentralised", *flags, stderr=asyncio.subprocess.DEVNULL
+    )
+    nodes: list[psutil.Process] = []
+    try:
+        command = psutil.Process(process.pid)
+        await until(lambda: len(command.children()) == 7, 120)
+        nodes = command.children()
+        process.send_signal(number)
+        assert await process.wait() == 128 + number
+        assert not [node for node in nodes if node.is_running()]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        for node in nodes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                node.kill()
 
 
 @pytest.mark.timeout(300)  # eight processes, on a machine that is busy
