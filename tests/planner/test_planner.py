@@ -130,7 +130,7 @@ def test_mixes_are_worth_what_was_measured_of_their_very_programs(
     assert worth is not None
     (cell,) = [
         cell for cell in measured
-        if cell.record["programs"] == card.programs and cell.system == "split-lagrange"
+        if cell.record.get("programs") == card.programs and cell.system == "split-lagrange"
         and (cell.n, cell.waited) == (6, 5)
     ]  # fmt: skip
     assert worth.decoded == cell.overall
@@ -270,7 +270,7 @@ def test_untrained_codes_are_those_that_were_measured_on_the_model(
         rivals = [
             cell.overall
             for cell in measured
-            if cell.record["base_hash"] == store.card(MODEL).hash
+            if cell.record.get("base_hash") == store.card(MODEL).hash
             and cell.system.split(",")[0] in {"berrut", "spline"}
             and (cell.k, cell.n, cell.waited) == (4, code.make().n, policy.recovery_threshold)
         ]
