@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.records import RESULTS
 from kofn.settings import read_yaml
 from master.config import MasterConfig
 from models.cards import Card
 from models.store import Store
 from planner.advice import advice
-from planner.candidates import Candidate, candidates
+from planner.candidates import Candidate
 from planner.search import Conditions, Found, Plan, Wish, search
 from planner.worth import Worth, of_base, of_mixes, of_trained
 from planner.writing import deployment_file, sources, write
-from report.cells import Cell, cells
-from report.records import read
+from report.cells import Cell
 from simulator import Outcome, Poisson, Setting, Workers
 from worker.faults_text import parse_faults
 from worker.laws import Constant
@@ -28,24 +26,6 @@ MODEL = "digits-lenet"
 STRAGGLERS = "{delay: {law: constant, value_ms: 200, probability: 0.1}}"
 WISH = Wish(0.05, 0.9, 0.9)
 FARTHER = Wish(0.15, 0.92, 0.9)  # than a tenth of stragglers, which chance may make less
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """With what comes with the package, and nothing else."""
-    return Store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def measured() -> list[Cell]:
-    """Accuracies of the committed records."""
-    return cells(read([RESULTS / "lagrange.jsonl", RESULTS / "learned-codes.jsonl"]))
-
-
-@pytest.fixture(scope="module")
-def able(store: Store, measured: list[Cell]) -> list[Candidate]:
-    """All that six workers can serve."""
-    return candidates(MODEL, store, 6, 100.0, 0.05, measured)
 
 
 def _some(able: Sequence[Candidate], *starts: str) -> list[Candidate]:
@@ -61,46 +41,6 @@ def _search(able: Sequence[Candidate], wish: Wish, straggler: str = "{}", **load
     return search(able, Conditions(workers, Poisson(load.get("rate", 60.0))), wish, 300)
 
 
-def test_candidates_can_be_deployed_and_say_where_their_accuracy_is_from(
-    able: list[Candidate], store: Store
-) -> None:
-    kinds = {one.deployment.code.name for one in able}
-    assert {"uncoded", "replication", "backup", "split-lagrange"} <= kinds
-    assert able[0].title == "uncoded"
-    assert able[0].deployment.policy.hedge is None
-    for one in able:
-        code = one.deployment.code
-        assert code.make().n <= 6
-        assert one.worth.source
-        if code.checkpoint is not None:
-            card = store.codes.card(code.checkpoint)
-            assert card.base_hash == store.card(MODEL).hash
-
-
-def test_of_codes_that_lose_and_cost_the_same_the_most_accurate_stands_for_all(
-    able: list[Candidate], store: Store
-) -> None:
-    pairs = {one.title: one.worth.decoded for one in able if one.title.endswith("k = 2, n = 3")}
-    rivals = [
-        store.codes.card(f"{MODEL}.{code}-k2-r1").metrics["lost_only"].value
-        for code in ("parity", "mosaic", "learned")
-    ]
-    assert pairs["learned, k = 2, n = 3"] == max(rivals)
-    assert not {"parity, k = 2, n = 3", "mosaic, k = 2, n = 3"} & pairs.keys()
-
-
-def test_slots_take_what_their_cards_say(able: list[Candidate], store: Store) -> None:
-    def work(start: str) -> dict[str, float]:
-        return dict(next(one for one in able if one.title.startswith(start)).work)
-
-    assert work("uncoded") == work("replication") == work("learned, k = 2") == {}
-    student = store.codes.card(f"{MODEL}.backup-k4-r1").cost
-    assert student is not None
-    assert work("backup, k = 4") == {"student": student}
-    split = store.codes.card(f"{MODEL}.split-lagrange-k4")
-    assert work("split-lagrange") == {"trunk": split.cost, "stem": split.stem_cost}
-
-
 def test_cheaper_slots_and_a_stem_are_in_the_cost(able: list[Candidate]) -> None:
     backup, split = _some(able, "backup, k = 4", "split-lagrange, k = 4, n = 6")[1:]
     for one in (backup, split):
@@ -110,16 +50,6 @@ def test_cheaper_slots_and_a_stem_are_in_the_cost(able: list[Candidate]) -> None
         assert dear.master_s == 0.0
         assert (cheap.master_s > 0.0) == (one is split)
         assert cheap.cost_s == cheap.worker_s + cheap.master_s
-
-
-def test_groups_wait_for_company_only_within_the_slo(store: Store) -> None:
-    def delays(rate: float, slo_s: float) -> set[float]:
-        found = candidates(MODEL, store, 6, rate, slo_s, [])
-        return {one.deployment.batching.max_delay_ms for one in found}
-
-    assert delays(100.0, 0.2) == {2.0, 12.0, 36.0}  # 1.2 gaps for k = 2, 3.6 for k = 4
-    assert delays(100.0, 0.1) == {2.0, 12.0}
-    assert delays(5000.0, 0.2) == {2.0}
 
 
 def test_mixes_are_worth_what_was_measured_of_their_very_programs(
@@ -252,34 +182,6 @@ def test_adaptive_redundancy_is_not_on_the_front_where_nobody_straggles(
     some = [able[0], _adaptive(able, "backup, k = 2")]
     found = _search(some, WISH)
     assert [plan.candidate for plan in found.front] == [able[0]]
-
-
-def test_copies_and_codes_of_mixes_alone_are_not_adaptive(able: list[Candidate]) -> None:
-    kinds = {one.deployment.code.name for one in able if one.deployment.policy.wait == "adaptive"}
-    assert kinds == {"uncoded", "backup", "learned", "parity"}
-
-
-def test_untrained_codes_are_those_that_were_measured_on_the_model(
-    able: list[Candidate], store: Store, measured: list[Cell]
-) -> None:
-    untrained = [one for one in able if one.deployment.code.name in {"berrut", "spline"}]
-    assert {(one.deployment.code.make().n, one.deployment.policy.recovery_threshold)
-            for one in untrained} == {(5, 4), (6, 4), (6, 5)}  # fmt: skip
-    for one in untrained:
-        code, policy = one.deployment.code, one.deployment.policy
-        rivals = [
-            cell.overall
-            for cell in measured
-            if cell.record.get("base_hash") == store.card(MODEL).hash
-            and cell.system.split(",")[0] in {"berrut", "spline"}
-            and (cell.k, cell.n, cell.waited) == (4, code.make().n, policy.recovery_threshold)
-        ]
-        assert one.worth.direct == one.worth.decoded == max(rivals)
-        assert "bench tables lagrange" in one.worth.source
-    assert not candidates(MODEL, store, 3, 100.0, 0.05, measured)[-1].title.startswith("spline")
-    others = [replace(cell, record={**cell.record, "base_hash": "0" * 64}) for cell in measured]
-    kinds = {one.deployment.code.name for one in candidates(MODEL, store, 6, 100.0, 0.05, others)}
-    assert not kinds & {"berrut", "spline"}
 
 
 def test_nothing_beats_the_front(able: list[Candidate]) -> None:
