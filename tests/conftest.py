@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = {"cluster": "cluster", "conformance": "conformance", "containers": "containers"}
-ENDING_S = 5.0  # a machine that is busy; a task that only ends takes a turn or two of the loop
+# A task that only ends takes a turn or two of the loop; a call to who went without a word ends when
+# its channel gives up, after six seconds; and the machine may be busy.
+ENDING_S = 10.0
 
 # Data sets beside the checkout, where there are any; tests that need them skip without.
 if "KOFN_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():

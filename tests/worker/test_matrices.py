@@ -86,7 +86,7 @@ def call(connect: Any) -> Any:
 
 
 @pytest.fixture
-def caller(call: Any, worker: WorkerServer) -> Caller:
+async def caller(call: Any, worker: WorkerServer) -> Caller:
     """A caller of one worker, as configured by default."""
     connected: Caller = call(worker)
     return connected
