@@ -6,6 +6,7 @@ Checked whole before anything is injected; `FaultsText.laws` gives the same in s
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,9 +46,9 @@ class DelayText(Text):
     probability: Probability = 1.0
     interruptible: StrictBool = False
 
+    @abstractmethod
     def law_s(self) -> laws.Law | laws.Bursts:
         """The law, in seconds."""
-        raise NotImplementedError
 
 
 class ConstantText(DelayText):
