@@ -106,7 +106,7 @@ class Choice:
         return fewest(spare, available, is_enough), hopeless
 
     def hedges(self) -> list[int]:
-        """Late slots to send once more; spare ones in their place, where there are any."""
+        """Late slots to send again; spare ones in their place, where there are any."""
         out = self._at.out
         late = self.sendable(out)
         if self._policy.wait == "all":

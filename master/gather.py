@@ -24,7 +24,7 @@ from master.events import (
     Send,
 )
 from master.gains import Decodable, Gains, bits, mask
-from master.policy import Moments, Policy
+from master.policy import FLOOR_S, Moments, Policy
 from master.progress import Progress
 from master.screening import Screen
 
@@ -66,6 +66,7 @@ class Gather:
         self._started = started
         self._soft_at = inf if moments.soft_at is None else moments.soft_at
         self._hedge_at = inf if moments.hedge_at is None else moments.hedge_at  # the next one
+        self._hedge_every_s = max(FLOOR_S, self._hedge_at - started)
         self._extras = None if self._screen is not None else moments.extras
         self._impatient_at = min(impatient_at, deadline)
         self._deadline = deadline
@@ -156,9 +157,9 @@ class Gather:
         self._send(slots)
 
     def _hedge(self) -> None:
-        """Send late slots once more, or others in their place."""
+        """Send late slots again, or others in their place; and after as long those still late."""
         if self._extras is None:
-            self._hedge_at = inf
+            self._hedge_at = self._now + self._hedge_every_s
             self._send(self._choice.hedges())
         else:
             self._hedge_at = self._now + self._extras.again_s

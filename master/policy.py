@@ -105,7 +105,7 @@ class Moments:
     """A policy's delays as monotonic seconds; None is never."""
 
     soft_at: float | None  # from now on whatever is decodable is taken
-    hedge_at: float | None  # slots that are still out are sent once more
+    hedge_at: float | None  # slots that are still out are sent again; and after as long once more
     extras: Extras | None = None  # under "adaptive": what is sent then, and again and again
 
 
@@ -120,8 +120,9 @@ class Policy:
             as "soft", by deadlines that are learned (`master.adaptive`), and nothing beyond what
             gives the answers is sent before them.
         soft_deadline: the end of patience for "soft", and for "first" the end of `gain_limit`.
-        hedge: when slots still out are sent once more; None is never.
-        max_sends: of one slot, the first included.
+        hedge: when slots still out are sent again, and how long after each hedge those that are
+            out even then; None is never.
+        max_sends: of one slot, the first and all hedges included.
         gain_limit: before the soft moment a decoded answer is taken only when its gain is at most
             this.
         recovery_threshold: responders to wait for before anything is decoded, as long as there

@@ -26,6 +26,8 @@ def why_not_independent(setting: Setting) -> str:
         return "whom a hedge asks depends on more than who has replied"
     if is_hedged and not _is_fixed(policy.hedge):
         return "the hedge follows measured latencies"
+    if is_hedged and policy.max_sends > 2:
+        return "a slot may be hedged more than once"
     return _why_no_arrays(setting)
 
 

@@ -146,7 +146,7 @@ def _order_statistics() -> Iterator[Case]:
 
 
 def _hedging() -> Iterator[Case]:
-    policy = Policy(wait="first", hedge=Delay(fixed_s=1.3))
+    policy = Policy(wait="first", hedge=Delay(fixed_s=1.3), max_sends=2)
     uncoded = codes.make("uncoded", k=1)
     setting = _setting(uncoded, Workers(None, Expon(1.0, 0.5)), DRAWS, policy=policy)
     yield Case(

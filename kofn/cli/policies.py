@@ -5,7 +5,10 @@ from typing import Annotated, Any
 import typer
 
 SoftDeadline = Annotated[str, typer.Option(help="How long, where it is soft: 20ms, p95, 3*p50.")]
-Hedge = Annotated[str | None, typer.Option(help="Send a slot again after: 20ms, p95, 3*p50.")]
+Hedge = Annotated[
+    str | None, typer.Option(help="Send a slot again after, and again: 20ms, p95, 3*p50.")
+]
+MaxSends = Annotated[int, typer.Option(min=1, help="Of one slot, hedges included.")]
 Threshold = Annotated[
     str | None, typer.Option(help="Responders to wait for before decoding: k or more, or any.")
 ]

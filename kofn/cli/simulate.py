@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kofn.cli.output import Json, Settings, parameters, print_json, print_table, words
-from kofn.cli.policies import Hedge, SoftDeadline, Threshold, policy_of
+from kofn.cli.policies import Hedge, MaxSends, SoftDeadline, Threshold, policy_of
 from kofn.cli.simulated import ANY, arrivals_of, bar, count_of, faults_of, fleet_of, law_of, work_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     ] = "soft",
     soft_deadline: SoftDeadline = "3*p50",
     hedge: Hedge = None,
+    max_sends: MaxSends = 3,
     recovery_threshold: Threshold = None,
     gain_limit: Annotated[
         float | None, typer.Option(help="Decode early only up to this noise gain.")
@@ -119,6 +120,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
                 wait=wait,
                 soft_deadline=soft_deadline,
                 hedge=hedge,
+                max_sends=max_sends,
                 gain_limit=gain_limit,
             ),
             "batching": {

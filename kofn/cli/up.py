@@ -11,7 +11,7 @@ import typer
 from kofn.cli import launching, securing
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
-from kofn.cli.policies import Hedge, SoftDeadline, Threshold, policy_of
+from kofn.cli.policies import Hedge, MaxSends, SoftDeadline, Threshold, policy_of
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
 SPLIT = "split-lagrange"
@@ -88,6 +88,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     soft_deadline: SoftDeadline = "3*p50",
     hedge: Hedge = None,
+    max_sends: MaxSends = 3,
     recovery_threshold: Threshold = None,
     gain_limit: Annotated[
         float | None,
@@ -185,6 +186,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             wait=wait,
             soft_deadline=soft_deadline,
             hedge=hedge,
+            max_sends=max_sends,
             gain_limit=gain_limit,
             liars=liars,
             budget=budget,

@@ -13,6 +13,7 @@ import pytest
 from master.events import Answer, Cancel, Fail, Judge, Judged, Lost, Replied, Send, Tick
 from master.gains import Gains
 from master.gather import Gather
+from master.policy import FLOOR_S, NEVER, Delay
 from support.toys import (
     ANY_SUBSET,
     DEADLINE,
@@ -73,8 +74,8 @@ def test_with_two_workers_for_six_slots_the_own_slots_are_sent_again() -> None:
     assert commands == [[], [], [Send(2, 1)], [Send(3, 1)]]
 
 
-def test_a_hedge_sends_late_own_slots_once_more_and_only_once() -> None:
-    gather = begin(WIDE_PARITY, EARLY_HEDGE)
+def test_a_hedge_sends_late_own_slots_again_as_often_as_they_have_sends_left() -> None:
+    gather = begin(WIDE_PARITY, replace(EARLY_HEDGE, soft_deadline=NEVER))
     gather.start(0.0)
     gather.on(Replied(3), 0.1)
     gather.on(Replied(0), 0.1)
@@ -82,6 +83,15 @@ def test_a_hedge_sends_late_own_slots_once_more_and_only_once() -> None:
     assert gather.on(Tick(), 1.0) == [Send(1, 1), Send(2, 1)]
     assert gather.on(Tick(), 1.5) == []
     assert gather.on(Replied(1), 1.6) == [Cancel((1,)), Answer((1,), (1,), direct=True)]
+    assert gather.on(Tick(), 2.0) == [Send(2, 2)]
+    assert gather.on(Tick(), 2.9) == []
+
+
+def test_a_hedge_at_once_is_one_send_a_moment() -> None:
+    gather = begin(UNCODED, replace(SOFT, hedge=Delay(fixed_s=0.0), max_sends=3), frozenset({0}))
+    assert gather.start(0.0) == [Send(0, 0), Send(0, 1)]
+    assert gather.next_due() == FLOOR_S
+    assert gather.on(Tick(), FLOOR_S) == [Send(0, 2)]
 
 
 def test_a_hedge_under_first_sends_no_more_than_decoding_needs() -> None:

@@ -16,7 +16,7 @@ ONE_BY_ONE = Limits(max_groups=1, max_delay_s=0.0, queue_rows=1_000_000)
 FIRST, ALL = Policy(wait="first"), Policy(wait="all")
 SOFT = Policy(wait="soft", soft_deadline=Delay(fixed_s=0.03))
 THREE = Policy(wait="first", recovery_threshold=3)
-HEDGED = Policy(wait="first", hedge=Delay(fixed_s=0.03))
+HEDGED = Policy(wait="first", hedge=Delay(fixed_s=0.03), max_sends=2)
 CAREFUL = Policy(wait="first", gain_limit=3.0, soft_deadline=Delay(fixed_s=0.05))
 SOMETIMES_SLOW = Bimodal(0.0, 0.08, 0.1)
 
@@ -65,7 +65,7 @@ INDEPENDENT = {
     "copies, interrupted": setting_of(EVEN, FIRST, None, interruptible=True),
     "copies hedged": setting_of(EVEN, HEDGED, None),
     "parity hedged": setting_of(PARITY, HEDGED, None, interruptible=True),
-    "all hedged": setting_of(TWO, replace(ALL, hedge=Delay(fixed_s=0.03)), None),
+    "all hedged": setting_of(TWO, replace(HEDGED, wait="all"), None),
     "deadline": setting_of(PARITY, SOFT, None, timeout_s=0.06),
     "all by a deadline": setting_of(PARITY, ALL, None, timeout_s=0.06),
     "a hedge after the deadline": setting_of(TWO, HEDGED, None, timeout_s=0.025),
