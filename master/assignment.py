@@ -1,4 +1,4 @@
-"""Which worker takes which slot: distinct, least loaded first, parities to those that are late.
+"""Which worker takes which slot: distinct, who will have done it first before others.
 
 It stands beside `scatter`: told who joins and leaves, what was sent and what ended. It opens no
 connection and knows no shard, so that every history of comings and goings can be tested.
@@ -16,7 +16,7 @@ State = Literal["live", "frozen", "quarantined", "draining", "gone"]
 
 LATE_TIMES = 4.0  # a late task takes so much longer, it is assumed
 LATE_FACTOR = 2.0  # times the median: a slot that takes longer was late
-FORGIVENESS = 0.998  # a late worker that nobody needs is tried again: by hundreds of groups
+FORGIVENESS = 0.998  # of a group: a late worker that nobody needs is tried again
 MEMORY = 0.9  # weight of what was seen of a worker before: about the last ten tasks count
 
 
@@ -25,28 +25,23 @@ class _Worker:
     """One worker, kept until it has left and all that it was sent has ended."""
 
     state: State
-    outstanding: int  # sends without an end
+    outstanding: int  # sends without an end, cancelled ones too that run still
     sends: int  # ever; breaks ties for resends
     lateness: float = 0.0  # share of its tasks that were late, lately
 
     @property
-    def is_late(self) -> bool:
-        """More often than not."""
-        return self.lateness > 0.5
-
-    @property
     def wait(self) -> int:
-        """Until a task sent to it now would be back, in hundredths of a usual task's time."""
-        return round(100 * (self.outstanding + 1) * (1 + LATE_TIMES * self.lateness))
+        """Until a task sent to it now would be back, in tenths of a usual task's time."""
+        return round(10 * (self.outstanding + 1) * (1 + LATE_TIMES * self.lateness))
 
 
 class Assignment:
     """The workers that may be sent work, and how much of it each has.
 
-    The n slots of a group go to distinct workers. Of equally loaded workers the first choice
-    moves on with every group, so that own slots and parities visit all of them; but a worker that
-    is late more often than not gets one of the last slots. Those are the parities and copies: a
-    straggler that holds one costs neither time nor accuracy.
+    The n slots of a group go to distinct workers, to those that will have done them first, by what
+    each has to do and how often it was late. The last slots, which are parities and copies, go to
+    the slowest of them: a straggler that holds one costs neither time nor accuracy. Of equals the
+    first choice moves on with every group, so that own slots and parities visit all of them.
     """
 
     def __init__(self) -> None:
@@ -112,20 +107,20 @@ class Assignment:
         It counts nothing as sent: say `sent` for each send that really leaves.
         """
         chosen = self._by_load.least(n)
-        chosen.sort(key=lambda name: self._workers[name].is_late)
         first = next(iter(self._order), None)
         if first is not None:
             self._order[first] = next(self._turns)
             self._order.move_to_end(first)
+            # Each is met once in as many groups as there are workers.
+            self._workers[first].lateness *= FORGIVENESS ** len(self._order)
             self._rank(first, self._workers[first])
         return (*chosen, *[None] * (n - len(chosen)))
 
     def another(self, *avoided: Collection[str]) -> str | None:
         """A worker for a resend or a hedge: outside the first of `avoided` that leaves one.
 
-        The one that will have done it first, by what it has to do and how often it was late: who
-        looked at either alone would queue it behind others, or send it to the next straggler. Any
-        live one when `avoided` leaves none; None when no worker is live.
+        The one that will have done it first; of equals the one that was sent least. Any live one
+        when `avoided` leaves none; None when no worker is live.
         """
         for exclude in (*avoided, ()):
             for name in self._by_need.least(1, exclude):
@@ -163,13 +158,6 @@ class Assignment:
             known.lateness = MEMORY * known.lateness + (1 - MEMORY) * was_late
             self._rank(worker, known)
 
-    def spare(self, worker: str) -> None:
-        """It would have been sent something and was not: so much of its lateness is forgotten."""
-        known = self._workers.get(worker)
-        if known is not None:
-            known.lateness *= FORGIVENESS
-            self._rank(worker, known)
-
     def outstanding(self, worker: str) -> int:
         """Tasks sent to it without an end; 0 for an unknown worker."""
         known = self._workers.get(worker)
@@ -196,7 +184,7 @@ class Assignment:
         """Something of it has changed that decides when it is next; nothing, unless it is live."""
         turn = self._order.get(name)
         if turn is not None:
-            self._by_load.put(name, (known.outstanding, turn))
+            self._by_load.put(name, (known.wait, turn))
             self._by_need.put(name, (known.wait, known.sends, turn))
             self._by_sends.put(name, (known.sends,))
 

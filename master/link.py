@@ -91,8 +91,11 @@ class Link:
         self._next_id = 0
         # Tasks whose end nobody has heard of: id -> (callback, sent at). Popped exactly once.
         self._in_flight: dict[int, tuple[Callable[[Outcome], None], float]] = {}
+        # Tasks that nobody wants any more and the worker may be busy with: whom to tell of the end.
+        self._leaving: dict[int, Callable[[], None]] = {}
+        self._released: set[int] = set()  # in flight, and the worker has dropped them by itself
         self._outgoing: deque[tuple[int, worker_pb2.ToWorker]] = deque()  # tasks not yet written
-        self._cancelled: list[int] = []  # written and no longer wanted; one message names them all
+        self._cancelled: list[int] = []  # to be told to the worker; one message names them all
         self._renewal = ""  # why the stream is to end and be opened again
         self._wake = asyncio.Event()  # something to write
         self._unreachable = ""  # why the last try failed, as the log was told
@@ -133,12 +136,25 @@ class Link:
         self._wake.set()
         return task_id
 
-    def cancel(self, task_id: int) -> None:
-        """Forget a task: its callback is not called; the worker is told to drop it."""
-        if self._in_flight.pop(task_id, None) is not None:
-            self.cancellations += 1
-            self._cancelled.append(task_id)
-            self._wake.set()
+    def cancel(self, task_id: int, released: Callable[[], None]) -> None:
+        """Forget a task in flight: its callback is not called; the worker is told to drop it.
+
+        Args:
+            task_id: as `send` gave it.
+            released: called once, perhaps at once, when nothing of it runs at the worker any more.
+
+        Raises:
+            KeyError: it is not in flight.
+        """
+        del self._in_flight[task_id]
+        self.cancellations += 1
+        if task_id in self._released:
+            self._released.remove(task_id)
+            released()
+            return
+        self._leaving[task_id] = released
+        self._cancelled.append(task_id)
+        self._wake.set()
 
     def renew(self, reason: str) -> None:
         """End the stream and open it again, so that the worker is prepared once more."""
@@ -257,6 +273,9 @@ class Link:
                 self._settle(message.result)
                 if message.result.code == NOT_FOUND:  # its disk failed: greet anew, push again
                     raise Unavailable(message.result.reason)
+            elif message.HasField("released"):
+                for task_id in message.released.ids:
+                    self._release(task_id)
             elif message.HasField("draining"):
                 self.state = "draining"
                 self._listener.draining(self)
@@ -271,11 +290,14 @@ class Link:
                 raise Unavailable(self._renewal)
             while self._outgoing:
                 task_id, message = self._outgoing.popleft()
-                if task_id in self._in_flight:  # else cancelled before it was written
+                if task_id in self._in_flight:
                     self.sent_bytes += sum(len(tensor.data) for tensor in message.task.inputs)
                     await call.write(message)
-            if self._cancelled:
-                ids, self._cancelled = self._cancelled, []
+                else:
+                    self._release(task_id)  # cancelled before it was written
+            ids = [task_id for task_id in self._cancelled if task_id in self._leaving]
+            self._cancelled.clear()
+            if ids:
                 await call.write(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(ids=ids)))
 
     def _settle(self, result: worker_pb2.Result) -> None:
@@ -283,7 +305,8 @@ class Link:
         self._busy_s = max(self._busy_s, result.busy_us / 1e6)
         waiting = self._in_flight.pop(result.id, None)
         if waiting is None:
-            return  # cancelled, and the worker had not heard of it yet
+            self._release(result.id)  # cancelled, and the worker had not heard of it yet
+            return
         then, sent_at = waiting
         if result.code == 0:
             self.results += 1
@@ -295,6 +318,12 @@ class Link:
         else:
             self.failures += 1
         then(result)
+
+    def _release(self, task_id: int) -> None:
+        if task_id in self._in_flight:
+            self._released.add(task_id)
+        elif (released := self._leaving.pop(task_id, None)) is not None:
+            released()
 
     def _break(self, reason: str) -> None:
         was, self.state, self._renewal = self.state, "down", ""
@@ -309,6 +338,9 @@ class Link:
             then, _ = self._in_flight.pop(next(iter(self._in_flight)))
             self.losses += 1
             then(None)
+        while self._leaving:
+            self._leaving.popitem()[1]()
+        self._released.clear()
         self._cancelled.clear()
 
 

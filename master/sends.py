@@ -6,6 +6,7 @@ The driver's outgoing half; `scatter` says which slot is sent and what its resul
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -95,10 +96,6 @@ class Sends:
 
     def settle(self) -> None:
         """All that is sent at once has left: other slots go to whoever has the least to do then."""
-        used = {send.address for sends in self._open.values() for send in sends}
-        for address in self._first_choice:
-            if address is not None and address not in used:
-                self._pool.assignment.spare(address)
         self._first_choice = ()
 
     def send(self, slot: int, attempt: int) -> bool:
@@ -141,8 +138,8 @@ class Sends:
             if now - send.sent_at > self._late_after_s:  # else it may have been about to answer
                 self._pool.assignment.observe(send.address, was_late=True)
             self._lasted.append((now - send.sent_at, False))
-            self._pool.links[send.address].cancel(send.task_id)
-            self._pool.assignment.done(send.address)
+            released = partial(self._pool.assignment.done, send.address)
+            self._pool.links[send.address].cancel(send.task_id, released)
             self._tell(send, "cancelled")
 
     def cancel_all(self) -> None:

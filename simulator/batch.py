@@ -76,7 +76,7 @@ class Batch:
         self._first_choice = cluster.choose(self._sent)
         self._obey(self._gather.start(now))
         if policy.wait == "adaptive":
-            self._settle()
+            self._sent = 0  # other slots go to whoever has the least to do then
 
     @property
     def is_wanted(self) -> bool:
@@ -87,14 +87,6 @@ class Batch:
         """Nobody waits any more."""
         self._cancel(list(self._open))
         self._finish()
-
-    def _settle(self) -> None:
-        """All that is sent at once has left: other slots go to whoever has the least to do then."""
-        used = {task.worker for tasks in self._open.values() for task in tasks}
-        for worker in self._first_choice:
-            if worker is not None and worker not in used:
-                self._cluster.spare(worker)
-        self._sent = 0
 
     def _on(self, event: Event) -> None:
         if not self._is_over:
@@ -152,6 +144,7 @@ class Batch:
             plan.latest_deadline,
             now,
             self._ended,
+            self._released,
             worker,
             self._cluster.factors[slot],
         )
@@ -173,7 +166,6 @@ class Batch:
                     self._cluster.observe(task.worker, was_late=True)
                 self._lasted.append((now - task.sent_at, False))
                 task.worker.cancel(task)
-                self._cluster.done(task.worker)
 
     def _ended(self, task: Task, has_result: bool) -> None:
         overhead_s = self._cluster.overhead()
@@ -183,11 +175,15 @@ class Batch:
         else:
             self._heard(end)
 
+    def _released(self, task: Task) -> None:
+        """Nothing of a cancelled task runs any more."""
+        self._cluster.done(task.worker)
+
     def _heard(self, end: tuple[Task, bool]) -> None:
         task, has_result = end
+        self._cluster.done(task.worker)
         if task.is_cancelled:
             return
-        self._cluster.done(task.worker)
         self._open[task.slot].remove(task)
         if self._is_over:
             return

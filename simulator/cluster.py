@@ -235,11 +235,6 @@ class Cluster:
         if not self.is_endless:
             self._assignment.done(worker.name)
 
-    def spare(self, worker: Worker) -> None:
-        """It was chosen for a slot that is not sent at once."""
-        if not self.is_endless:
-            self._assignment.spare(worker.name)
-
     def observe(self, worker: Worker, was_late: bool) -> None:
         """A task of its was late or was not."""
         if not self.is_endless:

@@ -33,10 +33,12 @@ class Task:
     due_s: float  # from then on its result is of no use
     sent_at: float
     then: Callable[["Task", bool], None]  # told how it ended, with a result or not
+    released: Callable[["Task"], None]  # told in its place, once nothing of a cancelled one runs
     worker: "Worker"
     factor: float = 1.0  # of its service
     is_cancelled: bool = False
     is_dropped: bool = False  # its result will not be sent
+    is_told: bool = False  # how it ended
     delay_s: float = 0.0
     service_s: float = 0.0
 
@@ -102,7 +104,7 @@ class Worker:
         return self._done_s + (self._engine.now - self._started if self._running else 0.0)
 
     def submit(self, task: Task) -> None:
-        """Take a task; its `then` is called later, once, unless it is cancelled first."""
+        """Take a task; later its `then` is called, or its `released` if it is cancelled first."""
         if self._is_down:
             self._limbo.append(task)
         elif self._is_busy:
@@ -114,12 +116,14 @@ class Worker:
             self._begin([task])
 
     def cancel(self, task: Task) -> None:
-        """Forget a task; what can end early does."""
+        """Nobody wants a task any more; what can end early does."""
         task.is_cancelled = True
-        if task in self._queue:
+        if task in self._running:
+            if self._engine.now < self._delay_end:
+                self._expect_end()
+        elif not task.is_told and task not in self._limbo:
             self._queue.cancel((task,))
-        elif task in self._running and self._engine.now < self._delay_end:
-            self._expect_end()
+            task.released(task)
 
     # A pass.
 
@@ -157,8 +161,8 @@ class Worker:
         tasks, self._running = self._running, []
         self._done_s += now - self._started
         for task in tasks:
-            if not task.is_cancelled and not task.is_dropped:
-                task.then(task, task.due_s > now)
+            if task.is_cancelled or not task.is_dropped:
+                _tell(task, task.due_s > now)
         self._next()
 
     def _next(self) -> None:
@@ -246,5 +250,12 @@ class Worker:
 
 
 def _tell_lost(task: Any) -> None:
-    if not task.is_cancelled:
-        task.then(task, False)
+    _tell(task, False)
+
+
+def _tell(task: Task, has_result: bool) -> None:
+    if task.is_cancelled:
+        task.released(task)
+    else:
+        task.is_told = True
+        task.then(task, has_result)

@@ -166,9 +166,10 @@ class Dispatcher:
         for ticket in tickets:
             job = self._jobs.get(ticket)
             if job is not None and self._forget(job):
-                self._queue.cancel([ticket])
                 job.is_cancelled = True
                 self._count(job, "cancelled")
+                if self._queue.cancel([ticket]):
+                    job.released()  # of one in service the device is not rid yet
         self._runner.stir()
 
     def drop(self, owner: Hashable) -> None:
@@ -193,7 +194,11 @@ class Dispatcher:
                 for waiting in taken.expired:
                     self._settle(self._jobs[waiting.ticket], _expired())
                 if taken.batch:
-                    await self._serve([self._jobs[waiting.ticket] for waiting in taken.batch])
+                    jobs = [self._jobs[waiting.ticket] for waiting in taken.batch]
+                    await self._serve(jobs)
+                    for job in jobs:
+                        if job.is_cancelled:
+                            job.released()
                 elif not self._queue:
                     self._work.clear()
         finally:
@@ -218,6 +223,7 @@ class Dispatcher:
             if failing.get(id(job)) == "drop":
                 if self._forget(job):
                     self._count(job, "dropped, as told")
+                    job.released()
             elif job.due_s <= monotonic():
                 self._settle(job, _expired())
             else:

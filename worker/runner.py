@@ -70,6 +70,7 @@ class Job:
             and spans.
         arrived_s, due_s: monotonic time.
         then: told the outcome, once, on the event loop, unless the task is cancelled first.
+        released: told, once, that nothing of a task runs any more that `then` is told nothing of.
         is_cancelled: written by the event loop only; the device thread reads it.
     """
 
@@ -83,6 +84,7 @@ class Job:
     then: Callable[[Outcome], None]
     batch: int = 0
     traceparent: str = ""
+    released: Callable[[], None] = lambda: None
     is_cancelled: bool = field(default=False, init=False)
 
     @property

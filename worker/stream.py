@@ -165,8 +165,11 @@ class Stream:
         try:
             if self._is_draining:
                 raise Unavailable("The worker is draining.", DRAINING)
-            then = partial(self._end, task.id)
-            self._dispatcher.submit(job(task, (self, task.id), self, program, arrived_s, then))
+            submitted = job(
+                task, (self, task.id), self, program, arrived_s, partial(self._end, task.id)
+            )
+            submitted.released = partial(self._release, task.id)
+            self._dispatcher.submit(submitted)
         except KofnError as error:
             self._end(task.id, Outcome(error=error))
 
@@ -175,16 +178,22 @@ class Stream:
         for task_id in ids:
             self._in_hand.discard(task_id)
             loading = self._loading.pop(task_id, None)
-            if loading is not None:
-                loading.cancel()
+            if loading is not None and loading.cancel():
+                self._release(task_id)
         self._end_if_done()
 
     def _end(self, task_id: int, outcome: Outcome) -> None:
         """A task has ended: tell the master, unless nobody waits for it any more."""
         self._in_hand.discard(task_id)
-        if not isinstance(outcome.error, DeadlineExceeded):  # an expired task is not answered
+        if isinstance(outcome.error, DeadlineExceeded):
+            self._release(task_id)
+        else:
             self._send(from_worker(task_id, outcome, self._dispatcher))
         self._end_if_done()
+
+    def _release(self, task_id: int) -> None:
+        """Nothing of a task runs any more that is not answered."""
+        self._send(worker_pb2.FromWorker(released=worker_pb2.Released(ids=[task_id])))
 
     def _end_if_done(self) -> None:
         if (self._is_read or self._is_draining) and not self._in_hand:

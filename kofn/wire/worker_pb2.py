@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kofn/wire/worker.proto\x12\x0ekofn.worker.v1\"7\n\x06Tensor\x12\x10\n\x08\x64\x61tatype\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x92\x01\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07program\x18\x02 \x01(\t\x12&\n\x06inputs\x18\x03 \x03(\x0b\x32\x16.kofn.worker.v1.Tensor\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\r\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x07 \x01(\x04\"\x15\n\x06\x43\x61ncel\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"e\n\x08ToWorker\x12$\n\x04task\x18\x01 \x01(\x0b\x32\x14.kofn.worker.v1.TaskH\x00\x12(\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x16.kofn.worker.v1.CancelH\x00\x42\t\n\x07message\"\xb8\x01\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x07outputs\x18\x04 \x03(\x0b\x32\x16.kofn.worker.v1.Tensor\x12\x10\n\x08queue_us\x18\x05 \x01(\r\x12\x12\n\ncompute_us\x18\x06 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x07 \x01(\r\x12\x0f\n\x07\x62usy_us\x18\x08 \x01(\x04\x12\x0f\n\x07program\x18\t \x01(\t\"a\n\x08Greeting\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x10\n\x08programs\x18\x03 \x03(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\r\x12\x0f\n\x07version\x18\x05 \x01(\t\"\n\n\x08\x44raining\"\x1e\n\rFaultsInForce\x12\r\n\x05kinds\x18\x01 \x03(\t\"\xce\x01\n\nFromWorker\x12,\n\x08greeting\x18\x01 \x01(\x0b\x32\x18.kofn.worker.v1.GreetingH\x00\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x16.kofn.worker.v1.ResultH\x00\x12,\n\x08\x64raining\x18\x03 \x01(\x0b\x32\x18.kofn.worker.v1.DrainingH\x00\x12/\n\x06\x66\x61ults\x18\x04 \x01(\x0b\x32\x1d.kofn.worker.v1.FaultsInForceH\x00\x42\t\n\x07message\"@\n\x0cProgramChunk\x12\x0f\n\x07program\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"#\n\x10PushProgramReply\x12\x0f\n\x07program\x18\x01 \x01(\t\"\'\n\x10SetFaultsRequest\x12\x13\n\x0b\x66\x61ults_json\x18\x01 \x01(\t\"\x12\n\x10GetFaultsRequest\"-\n\x06\x46\x61ults\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x61ults_json\x18\x02 \x01(\t2\xde\x02\n\x06Worker\x12@\n\x04Work\x12\x18.kofn.worker.v1.ToWorker\x1a\x1a.kofn.worker.v1.FromWorker(\x01\x30\x01\x12\x33\n\x03Run\x12\x14.kofn.worker.v1.Task\x1a\x16.kofn.worker.v1.Result\x12O\n\x0bPushProgram\x12\x1c.kofn.worker.v1.ProgramChunk\x1a .kofn.worker.v1.PushProgramReply(\x01\x12\x45\n\tSetFaults\x12 .kofn.worker.v1.SetFaultsRequest\x1a\x16.kofn.worker.v1.Faults\x12\x45\n\tGetFaults\x12 .kofn.worker.v1.GetFaultsRequest\x1a\x16.kofn.worker.v1.Faultsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kofn/wire/worker.proto\x12\x0ekofn.worker.v1\"7\n\x06Tensor\x12\x10\n\x08\x64\x61tatype\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x92\x01\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07program\x18\x02 \x01(\t\x12&\n\x06inputs\x18\x03 \x03(\x0b\x32\x16.kofn.worker.v1.Tensor\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\r\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x07 \x01(\x04\"\x15\n\x06\x43\x61ncel\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"e\n\x08ToWorker\x12$\n\x04task\x18\x01 \x01(\x0b\x32\x14.kofn.worker.v1.TaskH\x00\x12(\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x16.kofn.worker.v1.CancelH\x00\x42\t\n\x07message\"\xb8\x01\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\'\n\x07outputs\x18\x04 \x03(\x0b\x32\x16.kofn.worker.v1.Tensor\x12\x10\n\x08queue_us\x18\x05 \x01(\r\x12\x12\n\ncompute_us\x18\x06 \x01(\r\x12\x13\n\x0bqueue_depth\x18\x07 \x01(\r\x12\x0f\n\x07\x62usy_us\x18\x08 \x01(\x04\x12\x0f\n\x07program\x18\t \x01(\t\"\x17\n\x08Released\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"a\n\x08Greeting\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x10\n\x08programs\x18\x03 \x03(\t\x12\x12\n\nprocess_id\x18\x04 \x01(\r\x12\x0f\n\x07version\x18\x05 \x01(\t\"\n\n\x08\x44raining\"\x1e\n\rFaultsInForce\x12\r\n\x05kinds\x18\x01 \x03(\t\"\xfc\x01\n\nFromWorker\x12,\n\x08greeting\x18\x01 \x01(\x0b\x32\x18.kofn.worker.v1.GreetingH\x00\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x16.kofn.worker.v1.ResultH\x00\x12,\n\x08\x64raining\x18\x03 \x01(\x0b\x32\x18.kofn.worker.v1.DrainingH\x00\x12/\n\x06\x66\x61ults\x18\x04 \x01(\x0b\x32\x1d.kofn.worker.v1.FaultsInForceH\x00\x12,\n\x08released\x18\x05 \x01(\x0b\x32\x18.kofn.worker.v1.ReleasedH\x00\x42\t\n\x07message\"@\n\x0cProgramChunk\x12\x0f\n\x07program\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"#\n\x10PushProgramReply\x12\x0f\n\x07program\x18\x01 \x01(\t\"\'\n\x10SetFaultsRequest\x12\x13\n\x0b\x66\x61ults_json\x18\x01 \x01(\t\"\x12\n\x10GetFaultsRequest\"-\n\x06\x46\x61ults\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x61ults_json\x18\x02 \x01(\t2\xde\x02\n\x06Worker\x12@\n\x04Work\x12\x18.kofn.worker.v1.ToWorker\x1a\x1a.kofn.worker.v1.FromWorker(\x01\x30\x01\x12\x33\n\x03Run\x12\x14.kofn.worker.v1.Task\x1a\x16.kofn.worker.v1.Result\x12O\n\x0bPushProgram\x12\x1c.kofn.worker.v1.ProgramChunk\x1a .kofn.worker.v1.PushProgramReply(\x01\x12\x45\n\tSetFaults\x12 .kofn.worker.v1.SetFaultsRequest\x1a\x16.kofn.worker.v1.Faults\x12\x45\n\tGetFaults\x12 .kofn.worker.v1.GetFaultsRequest\x1a\x16.kofn.worker.v1.Faultsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,24 +41,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOWORKER']._serialized_end=372
   _globals['_RESULT']._serialized_start=375
   _globals['_RESULT']._serialized_end=559
-  _globals['_GREETING']._serialized_start=561
-  _globals['_GREETING']._serialized_end=658
-  _globals['_DRAINING']._serialized_start=660
-  _globals['_DRAINING']._serialized_end=670
-  _globals['_FAULTSINFORCE']._serialized_start=672
-  _globals['_FAULTSINFORCE']._serialized_end=702
-  _globals['_FROMWORKER']._serialized_start=705
-  _globals['_FROMWORKER']._serialized_end=911
-  _globals['_PROGRAMCHUNK']._serialized_start=913
-  _globals['_PROGRAMCHUNK']._serialized_end=977
-  _globals['_PUSHPROGRAMREPLY']._serialized_start=979
-  _globals['_PUSHPROGRAMREPLY']._serialized_end=1014
-  _globals['_SETFAULTSREQUEST']._serialized_start=1016
-  _globals['_SETFAULTSREQUEST']._serialized_end=1055
-  _globals['_GETFAULTSREQUEST']._serialized_start=1057
-  _globals['_GETFAULTSREQUEST']._serialized_end=1075
-  _globals['_FAULTS']._serialized_start=1077
-  _globals['_FAULTS']._serialized_end=1122
-  _globals['_WORKER']._serialized_start=1125
-  _globals['_WORKER']._serialized_end=1475
+  _globals['_RELEASED']._serialized_start=561
+  _globals['_RELEASED']._serialized_end=584
+  _globals['_GREETING']._serialized_start=586
+  _globals['_GREETING']._serialized_end=683
+  _globals['_DRAINING']._serialized_start=685
+  _globals['_DRAINING']._serialized_end=695
+  _globals['_FAULTSINFORCE']._serialized_start=697
+  _globals['_FAULTSINFORCE']._serialized_end=727
+  _globals['_FROMWORKER']._serialized_start=730
+  _globals['_FROMWORKER']._serialized_end=982
+  _globals['_PROGRAMCHUNK']._serialized_start=984
+  _globals['_PROGRAMCHUNK']._serialized_end=1048
+  _globals['_PUSHPROGRAMREPLY']._serialized_start=1050
+  _globals['_PUSHPROGRAMREPLY']._serialized_end=1085
+  _globals['_SETFAULTSREQUEST']._serialized_start=1087
+  _globals['_SETFAULTSREQUEST']._serialized_end=1126
+  _globals['_GETFAULTSREQUEST']._serialized_start=1128
+  _globals['_GETFAULTSREQUEST']._serialized_end=1146
+  _globals['_FAULTS']._serialized_start=1148
+  _globals['_FAULTS']._serialized_end=1193
+  _globals['_WORKER']._serialized_start=1196
+  _globals['_WORKER']._serialized_end=1546
 # @@protoc_insertion_point(module_scope)

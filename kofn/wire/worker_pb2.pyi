@@ -70,6 +70,12 @@ class Result(_message.Message):
     program: str
     def __init__(self, id: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., queue_us: _Optional[int] = ..., compute_us: _Optional[int] = ..., queue_depth: _Optional[int] = ..., busy_us: _Optional[int] = ..., program: _Optional[str] = ...) -> None: ...
 
+class Released(_message.Message):
+    __slots__ = ("ids",)
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class Greeting(_message.Message):
     __slots__ = ("worker", "device", "programs", "process_id", "version")
     WORKER_FIELD_NUMBER: _ClassVar[int]
@@ -95,16 +101,18 @@ class FaultsInForce(_message.Message):
     def __init__(self, kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FromWorker(_message.Message):
-    __slots__ = ("greeting", "result", "draining", "faults")
+    __slots__ = ("greeting", "result", "draining", "faults", "released")
     GREETING_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
     greeting: Greeting
     result: Result
     draining: Draining
     faults: FaultsInForce
-    def __init__(self, greeting: _Optional[_Union[Greeting, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., faults: _Optional[_Union[FaultsInForce, _Mapping]] = ...) -> None: ...
+    released: Released
+    def __init__(self, greeting: _Optional[_Union[Greeting, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ..., faults: _Optional[_Union[FaultsInForce, _Mapping]] = ..., released: _Optional[_Union[Released, _Mapping]] = ...) -> None: ...
 
 class ProgramChunk(_message.Message):
     __slots__ = ("program", "data", "signature")

@@ -273,19 +273,30 @@ def test_a_hedge_goes_where_it_is_done_first() -> None:
     assert assignment.another("c") == "a"
 
 
-def test_a_late_worker_gets_the_last_slot_until_it_recovers() -> None:
-    """Late once is bad luck; late again and again gives it parities, which it can lose."""
+def test_a_late_worker_gets_the_last_slot_or_none_until_it_recovers() -> None:
+    """It gets parities, which it can lose, and nothing where others have the time."""
     assignment = pool("abc")
-    assignment.observe("b", was_late=True)
-    assert {assignment.assign(3)[2] for _ in range(3)} == {"a", "b", "c"}
     for _ in range(10):
         assignment.observe("b", was_late=True)
     assert {assignment.assign(3)[2] for _ in range(3)} == {"b"}
-    assert {assignment.assign(3)[0] for _ in range(3)} == {"a", "c"}
-    for _ in range(10):
+    assert {assignment.assign(1)[0] for _ in range(3)} == {"a", "c"}
+    assignment.sent("a")  # it takes a task longer than a late one
+    assert {assignment.assign(2) for _ in range(3)} == {("c", "a")}
+    for _ in range(4):
+        assignment.sent("a")
+    assert {assignment.assign(2) for _ in range(3)} == {("c", "b")}
+    for _ in range(50):
         assignment.observe("b", was_late=False)
-    assert {assignment.assign(3)[2] for _ in range(3)} == {"a", "b", "c"}
+    assert {assignment.assign(1)[0] for _ in range(3)} == {"b", "c"}
     assignment.observe("nobody", was_late=True)
+
+
+def test_a_late_worker_that_nobody_needs_is_tried_again() -> None:
+    assignment = pool("abc")
+    for _ in range(10):
+        assignment.observe("b", was_late=True)
+    groups = next(i for i in range(10_000) if assignment.assign(1) == ("b",))
+    assert groups > 300
 
 
 def test_a_quarantined_worker_gets_nothing_until_it_is_released() -> None:

@@ -258,11 +258,12 @@ def test_noise_is_not_fought_beyond_the_budget() -> None:
     assert outcome.resent > 0
 
 
-def test_a_mixed_fleet_is_as_slow_as_its_kinds() -> None:
+@pytest.mark.parametrize(("spread", "slow_share"), [("random", 0.25), ("least loaded", 0.001)])
+def test_a_mixed_fleet_is_as_slow_as_those_that_are_asked(spread: str, slow_share: float) -> None:
     fast, slow = Workers(3, Constant(0.01)), Workers(1, Constant(0.2))
-    setting = queueing(UNCODED, fast, 1.0, 3_000)
-    outcome = simulate(replace(setting, workers=(fast, slow)), "events")
-    assert 1 - outcome.latency.share_within(0.1) == pytest.approx(0.25, abs=0.03)
+    setting = replace(queueing(UNCODED, fast, 1.0, 3_000), workers=(fast, slow), spread=spread)
+    outcome = simulate(setting, "events")
+    assert 1 - outcome.latency.share_within(0.1) == pytest.approx(slow_share, abs=0.03)
 
 
 REFUSED = {

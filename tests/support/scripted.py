@@ -33,6 +33,7 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
     gate: asyncio.Event = field(default_factory=asyncio.Event)  # held tasks go on when it is set
     tasks: list[worker_pb2.Task] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    ignored: set[int] = field(default_factory=set)  # tasks that nothing was said of
     faults_json: str = ""
     pushed: bytes = b""
     refusals: int = 0  # of the next pushes
@@ -99,6 +100,11 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
             async for message in messages:
                 if message.HasField("cancel"):
                     self.cancelled += message.cancel.ids
+                    released = worker_pb2.Released(
+                        ids=self.ignored.intersection(message.cancel.ids)
+                    )
+                    self.ignored.difference_update(released.ids)
+                    ready.put_nowait(worker_pb2.FromWorker(released=released))
                     continue
                 task = message.task
                 number = len(self.tasks)
@@ -139,8 +145,11 @@ class ScriptedWorker(worker_pb2_grpc.WorkerServicer):
                         ready.put_nowait(self._answered(task))
                     case "break":
                         ready.put_nowait(None)
+                    case "drop":
+                        released = worker_pb2.Released(ids=[task.id])
+                        ready.put_nowait(worker_pb2.FromWorker(released=released))
                     case "ignore":
-                        pass
+                        self.ignored.add(task.id)
                     case other:
                         raise ValueError(f"no such act: {other}")
 

@@ -56,6 +56,7 @@ class Master:
         self.stream: Any = None  # the last one opened
         self.streams: list[Any] = []
         self.faults: list[list[str]] = []  # in force, each time that the worker told
+        self.released: list[int] = []  # tasks without a result, as the worker told
 
     async def open(self) -> worker_pb2.Greeting:
         """Open the stream; gives the greeting."""
@@ -64,16 +65,20 @@ class Master:
         return (await self.read()).greeting
 
     async def read(self) -> worker_pb2.FromWorker:
-        """The next message but for those of faults; fails when none comes or the stream has ended.
+        """The next message but for those of faults and released tasks, which are kept.
 
-        Faults told are kept in `faults`.
+        It fails when none comes or the stream has ended.
         """
         while True:
             message = await asyncio.wait_for(self.stream.read(), PATIENCE_S)
             assert isinstance(message, worker_pb2.FromWorker), message
-            if not message.HasField("faults"):
-                return message
-            self.faults.append(list(message.faults.kinds))
+            match message.WhichOneof("message"):
+                case "faults":
+                    self.faults.append(list(message.faults.kinds))
+                case "released":
+                    self.released += message.released.ids
+                case _:
+                    return message
 
     async def results(self, count: int) -> dict[int, worker_pb2.Result]:
         """So many results, by id."""
@@ -92,8 +97,8 @@ class Master:
         stream = stream or self.stream
         with contextlib.suppress(grpc.aio.AioRpcError):  # its status is what is asked for
             async with asyncio.timeout(PATIENCE_S):
-                while isinstance(await stream.read(), worker_pb2.FromWorker):
-                    pass
+                while isinstance(message := await stream.read(), worker_pb2.FromWorker):
+                    self.released += message.released.ids
         return await asyncio.wait_for(stream.code(), PATIENCE_S)
 
     def task(self, task_id: int, rows: int = 1, **fields: Any) -> worker_pb2.Task:

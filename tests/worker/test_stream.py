@@ -124,11 +124,41 @@ async def test_cancelled_tasks_are_not_run_or_answered(worker: WorkerServer, mas
     await until(lambda: worker.dispatcher.depth == 2)
     await master.cancel(1000)
     assert sorted(await master.results(2)) == [1, 3]
+    assert master.released == [2, 1000]
     assert worker.dispatcher.in_hand == 0
 
 
+async def test_a_cancelled_task_is_released_when_the_device_is_rid_of_it(
+    worker: WorkerServer, master: Any
+) -> None:
+    """Whoever sends the next one must know how long it will wait."""
+    await master.set_faults('{"delay": {"law": "constant", "value_ms": 300}}')
+    began_s = monotonic()
+    await master.send(master.task(1))
+    await until(lambda: worker.dispatcher.in_hand == 1 and worker.dispatcher.depth == 0)
+    await master.set_faults("")
+    await master.cancel(1)
+    await until(lambda: worker.dispatcher.in_hand == 0)
+    await master.send(master.task(2))
+    assert list(await master.results(1)) == [2]
+    assert master.released == [1]
+    assert monotonic() - began_s > 0.3
+
+
+async def test_what_a_fault_drops_is_released_without_a_result(
+    worker: WorkerServer, master: Any
+) -> None:
+    await master.set_faults('{"failure": {"kind": "drop", "probability": 1}}')
+    await master.send(master.task(1))
+    await until(lambda: worker.dispatcher.in_hand == 0 and worker.dispatcher.ended["failed"] == 1)
+    await master.set_faults("")
+    await master.send(master.task(2))
+    assert list(await master.results(1)) == [2]
+    assert master.released == [1]
+
+
 async def test_expired_tasks_are_dropped(worker: WorkerServer, master: Any) -> None:
-    """On a stream without a word; as a call with DEADLINE_EXCEEDED."""
+    """On a stream they are released; a call ends with DEADLINE_EXCEEDED."""
     await hold(worker, master)
     late = master.task(1, deadline_ms=1)
     await master.send(late, master.task(2))
@@ -139,6 +169,7 @@ async def test_expired_tasks_are_dropped(worker: WorkerServer, master: Any) -> N
     await until(lambda: monotonic() > due_s)
     await master.cancel(1000)
     assert list(await master.results(1)) == [2]
+    assert sorted(master.released) == [1, 1000]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await single
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
