@@ -138,7 +138,7 @@ FAULTS = {
     "variable": (
         put("StatefulSet", f"{ONE}/env/0/name", "KOFN_DRAIN_S"), "no such variable: KOFN_DRAIN_S"),
     "command": (put("StatefulSet", f"{ONE}/command", ["kofn-worker"]), "it runs"),
-    "deployment file": (config("parity", "partiy"), "partiy"),
+    "deployment file": (config("name: backup", "name: bakcup"), "bakcup"),
     "its field": (config("timeout_ms", "timeout"), "timeout"),
     "its workers": (config("kofn-workers:", "kofn-worker:"), "the workers are at"),
     "its workers' port": (config(":9000", ":9001"), "the workers are at"),
@@ -147,7 +147,7 @@ FAULTS = {
     "service name": (put("StatefulSet", "spec/serviceName", "kofn"), "no headless Service"),
     "not headless": (put("Service", "spec/clusterIP", None, "workers"), "no headless Service"),
     "budget": (put("PodDisruptionBudget", "spec/minAvailable", 4, "worker"), "not in 5..5"),
-    "code": (config("n: 6", "n: 7"), "6 replicas for n = 7"),
+    "code": (config("n: 5", "n: 7"), "6 replicas for n = 7"),
     "threshold": (config("max_sends: 3", "max_sends: 3, recovery_threshold: 5"), "not in 6..5"),
     "no spare master": (put("Deployment", "spec/replicas", 1), "not in 1..0"),
     "grace": (put("StatefulSet", f"{POD}/terminationGracePeriodSeconds", 10), "shorter than 15 s"),
