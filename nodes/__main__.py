@@ -1,7 +1,6 @@
 """`python -m nodes`: one node of a training without a master, or the weights of all of them."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +56,7 @@ def collect(
     try:
         settings = read_config(config)
         plan, test = settings.plan(), data.load(settings.dataset, "test")
-        weights = asyncio.run(_collected(plan, settings.addresses))
+        weights = asyncio.run(_collected(plan, settings))
     except (ValueError, OSError, StateLost) as error:
         typer.echo(f"nodes: {error}", err=True)
         raise typer.Exit(FAILED) from error
@@ -73,7 +72,10 @@ async def _serve(
 ) -> None:
     stop = stop_event(until_eof)
     plan, rates = settings.plan(), settings.rates
-    async with NodeServer(number, plan, settings.addresses, rates, settings.seed) as server:
+    server = NodeServer(
+        number, plan, settings.addresses, rates, settings.seed, settings.tls
+    )
+    async with server:
         write_ready(ready_file, {"address": settings.addresses[number]})
         stopping = asyncio.create_task(stop.wait(), name="signal")
         await asyncio.wait({stopping, server.training}, return_when="FIRST_COMPLETED")
@@ -84,8 +86,8 @@ async def _serve(
         stopping.cancel()
 
 
-async def _collected(plan: Plan, addresses: Sequence[str]) -> list[Array]:
-    peers = RemotePeers(addresses, start_s=0)  # it looks again and again
+async def _collected(plan: Plan, settings: NodesConfig) -> list[Array]:
+    peers = RemotePeers(settings.addresses, 0, settings.tls)  # it looks again and again
     try:
         return await collected(plan, peers)
     finally:

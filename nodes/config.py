@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kofn.settings import ServerTlsFiles
 from models import data
 from training.coded.local import Rates
 from training.coded.network import Network
@@ -38,6 +39,9 @@ class NodesConfig(BaseModel):
         steps, batch_size, lr, momentum, weight_decay, clip, seed: of SGD.
         checkpoint_every: steps between nodes' copies of their own blocks; scrub_every divides it.
         faults: that nodes inject into themselves.
+        tls: files by which nodes listen to and dial each other, at one path for all of them; with
+            an authority, which vouches for listeners, callers show certificates, too. None is
+            plaintext.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,6 +61,7 @@ class NodesConfig(BaseModel):
     checkpoint_every: Size = 50
     scrub_every: Size = 5
     faults: FaultRates = FaultRates()
+    tls: ServerTlsFiles | None = None
 
     @property
     def rates(self) -> Rates:

@@ -7,6 +7,7 @@ import structlog
 
 from kofn.wire import channels, nodes_pb2_grpc
 from kofn.wire.serving import ErrorInterceptor
+from kofn.wire.tls import Tls
 from nodes.wire import NodeService, RemotePeers
 from training.coded.local import NO_FAULTS, Rates
 from training.coded.peer_node import PeerNode
@@ -23,6 +24,7 @@ class NodeServer:
         plan: that all nodes share.
         addresses: "host:port" of all nodes; this one listens at its own.
         rates: of faults of its own; seed: of these.
+        tls: of this node, to listen and to dial with; None is plaintext.
 
     Attributes:
         node: what it is; training: ends when it has done all steps, or raises what kept it from it.
@@ -38,7 +40,9 @@ class NodeServer:
         addresses: Sequence[str],
         rates: Rates = NO_FAULTS,
         seed: int = 0,
+        tls: Tls | None = None,
     ) -> None:
+        self._tls = tls
         self._address = addresses[number]
         self._addresses = addresses
         self._about = number, plan, rates, seed
@@ -47,12 +51,12 @@ class NodeServer:
 
     async def __aenter__(self) -> "NodeServer":
         number, plan, rates, seed = self._about
-        self._peers = RemotePeers(self._addresses)
+        self._peers = RemotePeers(self._addresses, tls=self._tls)
         self.node = PeerNode(number, plan, self._peers, rates, seed)
         self._server = channels.server([ErrorInterceptor()])
         nodes_pb2_grpc.add_NodeServicer_to_server(NodeService(self.node), self._server)
         try:
-            channels.listen(self._server, self._address)
+            channels.listen(self._server, self._address, self._tls)
             await self._server.start()
         except BaseException:
             await self._server.stop(None)

@@ -10,6 +10,7 @@ from kofn.wire import channels, nodes_pb2_grpc
 from kofn.wire import nodes_pb2 as pb
 from kofn.wire.errors import FailedPrecondition, InvalidArgument
 from kofn.wire.matrices import DATATYPES, DTYPES
+from kofn.wire.tls import Tls
 from training.coded.nodes import Array, Part
 from training.coded.peer_node import PeerNode
 from training.coded.peers import Factors, Gone, Key, Phase, Standing
@@ -77,10 +78,13 @@ class RemotePeers:
     Args:
         addresses: "host:port" of every node, by number.
         start_s: that one which does not listen yet is waited for, once.
+        tls: None is plaintext.
     """
 
-    def __init__(self, addresses: Sequence[str], start_s: float = START_S) -> None:
-        self._channels = [channels.worker_channel(address) for address in addresses]
+    def __init__(
+        self, addresses: Sequence[str], start_s: float = START_S, tls: Tls | None = None
+    ) -> None:
+        self._channels = [channels.worker_channel(address, tls) for address in addresses]
         self._stubs: list[Any] = [nodes_pb2_grpc.NodeStub(channel) for channel in self._channels]
         self._start_s = [start_s] * len(addresses)  # of each; 0 from its first call on
 

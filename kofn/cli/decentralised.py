@@ -136,7 +136,7 @@ async def _trained(settings: "NodesConfig", *, compare: bool) -> Trained:
         here = LocalNodes(count, config, on_death=died)
         with words.status(f"starting {count} nodes"):
             await stack.enter_async_context(here.running(folder))
-        peers = RemotePeers(settings.addresses, start_s=0)
+        peers = RemotePeers(settings.addresses, 0, settings.tls)
         stack.push_async_callback(peers.close)
         began_s = time.perf_counter()
         weights = await _collected(plan, peers, here, given_up)

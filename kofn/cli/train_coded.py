@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kofn.cli.connection import PeerName
 from kofn.cli.output import Json, Settings, StoreFolder, parameters, print_json, words
 from kofn.cli.trainings import Overwrite, Seed
 
 if TYPE_CHECKING:
+    from kofn.wire.tls import Tls
     from training.coded.base import CodedPlan, CodedTrained
     from training.coded.run import Tell
 
@@ -68,6 +70,16 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
             'Faults are then such as {"product": 0.1, "update": 0.02}.',
         ),
     ] = False,
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls",
+            envvar="KOFN_TLS",
+            help="With --targets, to dial them: a folder of ca.crt, and of tls.crt and tls.key to "
+            "show. With --decentralised, by which nodes listen and dial: all three, for 127.0.0.1.",
+        ),
+    ] = None,
+    tls_peer_name: PeerName = None,
     seed: Seed = 0,
     settings: Settings = None,
     name: Annotated[str, typer.Option(help="Keep the model in the store, by this name.")] = "",
@@ -81,12 +93,18 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     computed on coded blocks. Wrong products are located and left out, wrong blocks repaired, and
     the block of a worker that dies is made anew from the others', while the training goes on.
     """
+    from kofn.wire.tls import Tls
     from models.folder import NameTaken
     from models.store import Store
     from training.coded import CodedRecipe, Policy
     from training.coded.base import CodedPlan
 
     reached = [target for target in (targets or "").split(",") if target]
+    if tls is not None and not (reached or decentralised):
+        raise typer.BadParameter("goes with --targets or --decentralised.", param_hint="--tls")
+    if tls is None and tls_peer_name is not None:
+        raise typer.BadParameter("goes with --tls.", param_hint="--tls-peer-name")
+    files = None if tls is None else Tls.in_folder(tls.resolve(), tls_peer_name)
     if decentralised:
         from kofn.cli.decentralised import settings_of, train_together
 
@@ -100,6 +118,7 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
             parameters(settings), faults, workers, dataset=dataset, blocks=m, steps=steps,
             batch_size=batch_size, lr=lr, momentum=momentum, weight_decay=weight_decay, clip=clip,
             dtype=dtype, checkpoint_every=checkpoint_every, scrub_every=scrub_every, seed=seed,
+            tls=files,
         )  # fmt: skip
         train_together(told, compare=compare, as_json=as_json)
         return
@@ -122,7 +141,7 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     count = len(reached) or workers
     _check_nodes(plan, count)
     flags = ("--device", "cpu", "--log-level", "warning", *(("--faults", faults) if faults else ()))
-    trained = asyncio.run(_over(reached, count, flags, plan, name, compare=compare))
+    trained = asyncio.run(_over(reached, files, count, flags, plan, name, compare=compare))
     if name:
         kept.save(name, trained.archive, trained.card, overwrite=overwrite)
     _tell(trained, as_json)
@@ -158,8 +177,8 @@ def _check_nodes(plan: "CodedPlan", count: int) -> None:
 
 
 async def _over(
-    addresses: list[str], count: int, flags: tuple[str, ...], plan: "CodedPlan", name: str, *,
-    compare: bool,
+    addresses: list[str], tls: "Tls | None", count: int, flags: tuple[str, ...], plan: "CodedPlan",
+    name: str, *, compare: bool,
 ) -> "CodedTrained":  # fmt: skip
     """Train over workers that run already, or over some that are started for it."""
     from kofn.coded import WorkerNodes
@@ -174,7 +193,7 @@ async def _over(
             with words.status(f"starting {count} workers"):
                 await stack.enter_async_context(here.running(folder))
             addresses = [worker.address for worker in here.workers]
-        remote = [MatrixWorker(address) for address in addresses]
+        remote = [MatrixWorker(address, tls) for address in addresses]
         for worker in remote:
             stack.push_async_callback(worker.close)
         nodes = WorkerNodes(remote, asyncio.get_running_loop(), plan.recipe.seed)

@@ -15,6 +15,7 @@ from kofn.cli import app
 from models.store import Store
 from nodes.config import read_config
 from nodes.wire import RemotePeers
+from support.certificates import Authority
 from support.commands import KOFN
 from support.until import until
 from worker.config import WorkerConfig
@@ -26,14 +27,19 @@ pytestmark = pytest.mark.long
 
 
 @pytest.mark.timeout(180)  # a process of its own, on a machine that is busy
-async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_tls", [False, True])
+async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path, *, with_tls: bool) -> None:
+    authority = Authority(tmp_path)
+    folder = authority.certify("both", trusts=authority)
     async with AsyncExitStack() as stack:
         addresses = []
         for number in range(3):
             told = {"name": f"w{number}", "cache": tmp_path / "programs", "drain_s": 0, "port": 0}
+            told |= {"tls": folder} if with_tls else {}
             server = WorkerServer(WorkerConfig.model_validate(told))
             addresses.append((await stack.enter_async_context(server)).address)
         flags = ["--targets", ",".join(addresses), "--blocks", "1", "--steps", "4", "--compare"]
+        flags += ["--tls", str(folder)] if with_tls else []
         kept = ["--set", "hidden=[4]", "--name", "coded", "--store", str(tmp_path), "--json"]
         process = await asyncio.create_subprocess_exec(
             *KOFN, "train-coded", *flags, *kept,
@@ -74,8 +80,10 @@ async def test_nodes_end_with_the_command_though_they_only_just_start(number: in
 
 
 @pytest.mark.timeout(300)  # eight processes, on a machine that is busy
-async def test_nodes_train_without_a_master_though_one_is_killed() -> None:
+async def test_nodes_train_without_a_master_though_one_is_killed(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
     flags = ["--workers", "7", "--blocks", "2", "--steps", "60", "--set", "hidden=[6]"]
+    flags += ["--tls", str(authority.certify("both", trusts=authority))]
     more = ["--checkpoint-every", "10", "--compare", "--json"]
     process = await asyncio.create_subprocess_exec(
         *KOFN, "train-coded", "--decentralised", *flags, *more,
@@ -86,7 +94,7 @@ async def test_nodes_train_without_a_master_though_one_is_killed() -> None:
         await until(lambda: len(command.children()) == 7, 120)
         victim = command.children()[3]
         config = read_config(Path(victim.cmdline()[victim.cmdline().index("--config") + 1]))
-        peers = RemotePeers(config.addresses)
+        peers = RemotePeers(config.addresses, tls=config.tls)
         try:
             while (await peers.standing(0)).step < 5:
                 pass
@@ -113,6 +121,9 @@ async def test_nodes_train_without_a_master_though_one_is_killed() -> None:
         (["--dtype", "float16"], "float32 or float64"),
         (["--faults", '{"corruption": {"law": "lies"}}'], "'lies'"),
         (["--targets", "a:1", "--faults", "{}"], "started here"),
+        (["--tls", "somewhere"], "goes with --targets or --decentralised"),
+        (["--targets", "a:1", "--tls", "nowhere"], "it has none of them"),
+        (["--targets", "a:1", "--tls-peer-name", "a"], "goes with --tls"),
         (["--decentralised", "--targets", "a:1"], "not for --decentralised"),
         (["--decentralised", "--blocks", "2,2"], "rows only"),
         (["--decentralised", "--workers", "6"], "'nodes' must be"),

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kofn.wire.tls import Tls
 from nodes.collecting import collected
 from nodes.config import NodesConfig
 from nodes.server import NodeServer
 from nodes.wire import RemotePeers
+from support.certificates import Authority
 from support.until import until
 from training.coded.plain import plainly
 
@@ -92,18 +94,27 @@ async def test_the_command_collects_what_nodes_have_without_those_that_left(
         assert np.linalg.norm(one - expected) < 1e-12 * np.linalg.norm(expected)
 
 
-async def test_no_more_nodes_than_the_code_needs_give_their_weights() -> None:
-    settings = config(nodes=4, steps=4)
-    plan = settings.plan()
+async def test_no_more_nodes_than_the_code_needs_give_their_weights_to_those_they_trust(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    settings = config(nodes=4, steps=4, tls=str(authority.certify("node", trusts=authority)))
+    assert NodesConfig.model_validate_json(settings.model_dump_json()) == settings
+    plan, tls = settings.plan(), settings.tls
     assert plan.needed == plan.count
     async with AsyncExitStack() as stack:
-        servers = [NodeServer(number, plan, settings.addresses) for number in range(4)]
+        servers = [NodeServer(number, plan, settings.addresses, tls=tls) for number in range(4)]
         for server in servers:
             await stack.enter_async_context(server)
         await asyncio.gather(*(server.training for server in servers))
-        peers = RemotePeers(settings.addresses)
+        peers = RemotePeers(settings.addresses, tls=tls)
         stack.push_async_callback(peers.close)
         weights = await collected(plan, peers, timeout_s=10)
+        for stranger in (None, Tls.in_folder(authority.vouch(tmp_path / "no certificate"))):
+            refused = RemotePeers(settings.addresses, start_s=0, tls=stranger)
+            stack.push_async_callback(refused.close)
+            with pytest.raises(ConnectionError, match="UNAVAILABLE"):
+                await refused.standing(0)
     for found, expected in zip(weights, plainly(plan), strict=True):
         assert np.linalg.norm(found - expected) < 1e-12 * np.linalg.norm(expected)
 
