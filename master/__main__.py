@@ -10,7 +10,16 @@ import torch
 import typer
 
 from kofn.logs import configure_logs
-from kofn.service import CheckOnly, LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
+from kofn.service import (
+    CheckOnly,
+    LogLevel,
+    ReadyFile,
+    Trace,
+    UntilEof,
+    settle,
+    stop_event,
+    write_ready,
+)
 from kofn.settings import SettingsError, check, read_yaml
 from kofn.tracing import spans_of
 from kofn.wire.access import TokenError, read_token
@@ -165,8 +174,10 @@ async def _serve(master: MasterServer, ready_file: Path | None, until_eof: bool)
         write_ready(ready_file, ready)
         running = asyncio.create_task(master.run(), name="master")
         stopping = asyncio.create_task(stop.wait(), name="signal")
+        settling = asyncio.create_task(settle(master.state.any_deployed), name="settle")
         done, _ = await asyncio.wait({running, stopping}, return_when="FIRST_COMPLETED")
         stopping.cancel()
+        settling.cancel()
         if running in done:
             running.result()  # raises what ended it
         running.cancel()

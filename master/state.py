@@ -77,6 +77,7 @@ class State:
     process_id: int = field(default_factory=os.getpid)
     draining: bool = False
     tracer: "Tracer | None" = None  # None: no spans
+    any_deployed: asyncio.Event = field(default_factory=asyncio.Event)  # from the first one on
     # One deployment at a time is begun or ended: none forgets a program that another has provided.
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -115,6 +116,7 @@ class State:
                 await deployment.shares.provide()
             replaced = self.deployments.get(config.name)
             self.deployments[config.name] = deployment
+            self.any_deployed.set()
             log.info("deployed", name=config.name, code=repr(binding.code), program=binding.model)
             self.events.tell("deployed", config.name, repr(binding.code))
             if replaced is not None:

@@ -72,9 +72,7 @@ async def _serve(
 ) -> None:
     stop = stop_event(until_eof)
     plan, rates = settings.plan(), settings.rates
-    server = NodeServer(
-        number, plan, settings.addresses, rates, settings.seed, settings.tls
-    )
+    server = NodeServer(number, plan, settings.addresses, rates, settings.seed, settings.tls)
     async with server:
         write_ready(ready_file, {"address": settings.addresses[number]})
         stopping = asyncio.create_task(stop.wait(), name="signal")

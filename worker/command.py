@@ -8,7 +8,16 @@ import structlog
 import typer
 
 from kofn.logs import configure_logs
-from kofn.service import CheckOnly, LogLevel, ReadyFile, Trace, UntilEof, stop_event, write_ready
+from kofn.service import (
+    CheckOnly,
+    LogLevel,
+    ReadyFile,
+    Trace,
+    UntilEof,
+    settle,
+    stop_event,
+    write_ready,
+)
 from kofn.settings import SettingsError
 from kofn.tracing import Tracing, spans_of
 from kofn.wire.channels import tune_malloc
@@ -156,6 +165,7 @@ async def _serve(
         log.info("ready", address=server.address)
         running = asyncio.create_task(server.run(), name="worker")
         stopping = asyncio.create_task(stop.wait(), name="signal")
+        settling = asyncio.create_task(settle(server.programs.any_loaded), name="settle")
         try:
             done, _ = await asyncio.wait({running, stopping}, return_when="FIRST_COMPLETED")
             if running in done:
@@ -163,3 +173,4 @@ async def _serve(
         finally:
             running.cancel()
             stopping.cancel()
+            settling.cancel()

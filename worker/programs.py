@@ -46,6 +46,9 @@ class Programs:
         max_kept: archives on disk.
         max_bytes: largest archive.
         trust: whose signature a program needs, wherever it is kept; None asks for none.
+
+    Attributes:
+        any_loaded: set from the first one on.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Programs:
         self._signed: set[str] = set()  # programs whose signature was seen, by this process
         self._loaded: OrderedDict[str, Program] = OrderedDict()  # least recently used first
         self._kept: set[str] = set()  # on disk, and sound when last looked at
+        self.any_loaded = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()  # torch loads one program at a time anyway
 
     @property
@@ -163,6 +167,7 @@ class Programs:
             raise ResourceExhausted(f"A program must have at most {self.max_bytes} bytes.")
 
     def _hold(self, program: Program) -> None:
+        self.any_loaded.set()
         self._loaded[program.hash] = program
         self._loaded.move_to_end(program.hash)
         while len(self._loaded) > self._max_loaded:

@@ -48,7 +48,7 @@ class WorkerServer:
     Attributes:
         address: "host:port", once serving.
         metrics_address: the same for metrics; empty when there are none.
-        dispatcher: who runs tasks, once serving.
+        dispatcher: who runs tasks, once serving; programs: what it holds, likewise.
 
     Raises (on entry):
         OSError: the port is taken, or the cache folder cannot be used.
@@ -66,11 +66,12 @@ class WorkerServer:
         self._server: grpc.aio.Server
         self._service: WorkerService
         self.dispatcher: Dispatcher
+        self.programs: Programs
         self._dispatching: asyncio.Task[None]
 
     async def __aenter__(self) -> "WorkerServer":
         config = self.config
-        programs = Programs(
+        programs = self.programs = Programs(
             config.cache,
             config.device,
             config.max_loaded_programs,
