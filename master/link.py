@@ -19,6 +19,7 @@ from kofn.metrics import Histogram
 from kofn.wire import worker_pb2, worker_pb2_grpc
 from kofn.wire.errors import KofnError, NotFound, Unavailable, from_rpc_error
 from master.dialling import Dialling
+from master.in_hand import InHand
 from master.latency import Latency
 
 CONNECT_S = 3.0  # longer than any pause before gRPC dials again
@@ -89,11 +90,7 @@ class Link:
         self._channel = dialling.channel(address, host)
         self._stub = worker_pb2_grpc.WorkerStub(self._channel)
         self._next_id = 0
-        # Tasks whose end nobody has heard of: id -> (callback, sent at). Popped exactly once.
-        self._in_flight: dict[int, tuple[Callable[[Outcome], None], float]] = {}
-        # Tasks that nobody wants any more and the worker may be busy with: whom to tell of the end.
-        self._leaving: dict[int, Callable[[], None]] = {}
-        self._released: set[int] = set()  # in flight, and the worker has dropped them by itself
+        self._in_hand: InHand[worker_pb2.Result] = InHand()
         self._outgoing: deque[tuple[int, worker_pb2.ToWorker]] = deque()  # tasks not yet written
         self._cancelled: list[int] = []  # to be told to the worker; one message names them all
         self._renewal = ""  # why the stream is to end and be opened again
@@ -118,7 +115,7 @@ class Link:
     @property
     def in_flight(self) -> int:
         """Tasks sent and neither answered, lost nor cancelled."""
-        return len(self._in_flight)
+        return len(self._in_hand)
 
     def send(self, message: worker_pb2.ToWorker, then: Callable[[Outcome], None]) -> int | None:
         """Hand a task to the writer; `then` is called once, later, with its result or None.
@@ -131,7 +128,7 @@ class Link:
             return None
         self._next_id += 1
         task_id = message.task.id = self._next_id
-        self._in_flight[task_id] = (then, monotonic())
+        self._in_hand.sent(task_id, then, monotonic())
         self._outgoing.append((task_id, message))
         self._wake.set()
         return task_id
@@ -146,15 +143,10 @@ class Link:
         Raises:
             KeyError: it is not in flight.
         """
-        del self._in_flight[task_id]
         self.cancellations += 1
-        if task_id in self._released:
-            self._released.remove(task_id)
-            released()
-            return
-        self._leaving[task_id] = released
-        self._cancelled.append(task_id)
-        self._wake.set()
+        if self._in_hand.cancel(task_id, released):
+            self._cancelled.append(task_id)
+            self._wake.set()
 
     def renew(self, reason: str) -> None:
         """End the stream and open it again, so that the worker is prepared once more."""
@@ -275,7 +267,7 @@ class Link:
                     raise Unavailable(message.result.reason)
             elif message.HasField("released"):
                 for task_id in message.released.ids:
-                    self._release(task_id)
+                    self._in_hand.released(task_id)
             elif message.HasField("draining"):
                 self.state = "draining"
                 self._listener.draining(self)
@@ -290,12 +282,12 @@ class Link:
                 raise Unavailable(self._renewal)
             while self._outgoing:
                 task_id, message = self._outgoing.popleft()
-                if task_id in self._in_flight:
+                if task_id in self._in_hand:
                     self.sent_bytes += sum(len(tensor.data) for tensor in message.task.inputs)
                     await call.write(message)
                 else:
-                    self._release(task_id)  # cancelled before it was written
-            ids = [task_id for task_id in self._cancelled if task_id in self._leaving]
+                    self._in_hand.released(task_id)  # cancelled before it was written
+            ids = [task_id for task_id in self._cancelled if self._in_hand.is_leaving(task_id)]
             self._cancelled.clear()
             if ids:
                 await call.write(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(ids=ids)))
@@ -303,9 +295,8 @@ class Link:
     def _settle(self, result: worker_pb2.Result) -> None:
         self.queue_depth = result.queue_depth
         self._busy_s = max(self._busy_s, result.busy_us / 1e6)
-        waiting = self._in_flight.pop(result.id, None)
+        waiting = self._in_hand.answered(result.id)
         if waiting is None:
-            self._release(result.id)  # cancelled, and the worker had not heard of it yet
             return
         then, sent_at = waiting
         if result.code == 0:
@@ -319,12 +310,6 @@ class Link:
             self.failures += 1
         then(result)
 
-    def _release(self, task_id: int) -> None:
-        if task_id in self._in_flight:
-            self._released.add(task_id)
-        elif (released := self._leaving.pop(task_id, None)) is not None:
-            released()
-
     def _break(self, reason: str) -> None:
         was, self.state, self._renewal = self.state, "down", ""
         if was in ("up", "draining"):
@@ -334,13 +319,7 @@ class Link:
             log.warning("worker-unreachable", address=self.address, reason=reason)
         self._unreachable = reason
         self._outgoing.clear()
-        while self._in_flight:  # one by one: hearing of a loss, a batch may cancel others of these
-            then, _ = self._in_flight.pop(next(iter(self._in_flight)))
-            self.losses += 1
-            then(None)
-        while self._leaving:
-            self._leaving.popitem()[1]()
-        self._released.clear()
+        self.losses += self._in_hand.lose()
         self._cancelled.clear()
 
 
