@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from master.in_hand import InHand
 
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["send", "cancel", "answer", "release", "lose"]), st.integers(0, 3)
-    ),
+    st.tuples(st.sampled_from(["send", "cancel", "answer", "release", "lose"]), st.integers(0, 3)),
     max_size=40,
 )
 
