@@ -219,7 +219,7 @@ class Link:
 
     async def _serve_stream(self) -> None:
         """One stream, from greeting to its end."""
-        call = self._stub.Work()
+        call: Any = self._stub.Work()
         try:
             async with asyncio.timeout(GREETING_TIMEOUT_S):
                 first = await call.read()
@@ -243,7 +243,10 @@ class Link:
                     task.cancel()
                 await asyncio.gather(reader, writer, return_exceptions=True)
         finally:
-            call.cancel()
+            if not call.cancel():
+                # Where a write met the stream's end, gRPC counts the call as ended and does not
+                # cancel it; with messages unread, it and its task would stay for ever.
+                call._cython_call.cancel("the stream broke")
 
     async def _open(self, reader: asyncio.Task[None]) -> None:
         """Let the listener prepare the worker; give up when the stream breaks meanwhile."""
