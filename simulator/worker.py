@@ -121,9 +121,9 @@ class Worker:
         if task in self._running:
             if self._engine.now < self._delay_end:
                 self._expect_end()
-        elif not task.is_told and task not in self._limbo:
+        elif task not in self._limbo:
             self._queue.cancel((task,))
-            task.released(task)
+            _tell(task, False)
 
     # A pass.
 
@@ -254,8 +254,11 @@ def _tell_lost(task: Any) -> None:
 
 
 def _tell(task: Task, has_result: bool) -> None:
+    """Its end, once: hearing of another's in the same pass, a batch may cancel it."""
+    if task.is_told:
+        return
+    task.is_told = True
     if task.is_cancelled:
         task.released(task)
     else:
-        task.is_told = True
         task.then(task, has_result)

@@ -266,6 +266,16 @@ def test_a_mixed_fleet_is_as_slow_as_those_that_are_asked(spread: str, slow_shar
     assert 1 - outcome.latency.share_within(0.1) == pytest.approx(slow_share, abs=0.03)
 
 
+def test_a_task_that_is_cancelled_by_another_of_its_pass_ends_once() -> None:
+    """Both rows of one pass: the first reply lets the second go before the pass is told of."""
+    code = codes.make("replication", k=1, n=2)
+    policy = Policy(wait="first", hedge=Delay(fixed_s=0.001), max_sends=3)
+    setting = queueing(code, Workers(2, Constant(0.05)), 60.0, 2_000, policy=policy)
+    outcome = simulate(setting, "events")
+    assert outcome.resent > 0
+    assert outcome.missing_share == 0.0
+
+
 REFUSED = {
     "policy": {"policy": Policy(liars=1)},
     "rows": {"rows": 2_000_000},
