@@ -50,7 +50,7 @@ class Assignment:
         self._order: OrderedDict[str, int] = OrderedDict()
         self._turns = count()
         # Live workers, kept by `_rank`.
-        self._by_load = Ranking()  # for slots of a group
+        self._by_wait = Ranking()  # for slots of a group
         self._by_need = Ranking()  # for resends and hedges
         self._by_sends = Ranking()
 
@@ -106,7 +106,7 @@ class Assignment:
 
         It counts nothing as sent: say `sent` for each send that really leaves.
         """
-        chosen = self._by_load.least(n)
+        chosen = self._by_wait.least(n)
         first = next(iter(self._order), None)
         if first is not None:
             self._order[first] = next(self._turns)
@@ -169,7 +169,7 @@ class Assignment:
         assert live == set(self._order), (live, self._order)
         turns = list(self._order.values())
         assert turns == sorted(set(turns)), f"{turns} do not ascend"
-        rankings = self._by_load, self._by_need, self._by_sends
+        rankings = self._by_wait, self._by_need, self._by_sends
         before = [ranking.keys for ranking in rankings]
         for name in live:
             self._rank(name, self._workers[name])
@@ -184,7 +184,7 @@ class Assignment:
         """Something of it has changed that decides when it is next; nothing, unless it is live."""
         turn = self._order.get(name)
         if turn is not None:
-            self._by_load.put(name, (known.wait, turn))
+            self._by_wait.put(name, (known.wait, turn))
             self._by_need.put(name, (known.wait, known.sends, turn))
             self._by_sends.put(name, (known.sends,))
 
@@ -194,7 +194,7 @@ class Assignment:
             return
         known.state = state
         if self._order.pop(worker, None) is not None:
-            for ranking in (self._by_load, self._by_need, self._by_sends):
+            for ranking in (self._by_wait, self._by_need, self._by_sends):
                 ranking.drop(worker)
 
     def _forget_if_over(self, worker: str) -> None:

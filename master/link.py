@@ -143,8 +143,9 @@ class Link:
         Raises:
             KeyError: it is not in flight.
         """
+        must_tell = self._in_hand.cancel(task_id, released)
         self.cancellations += 1
-        if self._in_hand.cancel(task_id, released):
+        if must_tell:
             self._cancelled.append(task_id)
             self._wake.set()
 

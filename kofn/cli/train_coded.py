@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kofn.cli.connection import PeerName
 from kofn.cli.output import Json, Settings, StoreFolder, parameters, print_json, words
 from kofn.cli.trainings import Overwrite, Seed
 
@@ -73,13 +72,14 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     tls: Annotated[
         Path | None,
         typer.Option(
-            "--tls",
-            envvar="KOFN_TLS",
             help="With --targets, to dial them: a folder of ca.crt, and of tls.crt and tls.key to "
             "show. With --decentralised, by which nodes listen and dial: all three, for 127.0.0.1.",
         ),
     ] = None,
-    tls_peer_name: PeerName = None,
+    tls_peer_name: Annotated[
+        str | None,
+        typer.Option(help="Name in the others' certificates, where it is not the one dialled."),
+    ] = None,
     seed: Seed = 0,
     settings: Settings = None,
     name: Annotated[str, typer.Option(help="Keep the model in the store, by this name.")] = "",

@@ -132,6 +132,8 @@ async def test_nodes_train_without_a_master_though_one_is_killed(tmp_path: Path)
     ],
 )
 def test_what_cannot_be_is_refused_at_once(flags: list[str], says: str) -> None:
-    done = runner.invoke(app, ["train-coded", *flags])
+    """What clients of a master find in the environment has no say here."""
+    environment = {"KOFN_TLS": "nowhere", "KOFN_TLS_PEER_NAME": "master"}
+    done = runner.invoke(app, ["train-coded", *flags], env=environment)
     assert done.exit_code != 0
     assert says in (done.output + str(done.exception)).replace("\n", " ").replace("│", "")

@@ -217,7 +217,7 @@ class ForgetsLoads(Assignment):
 
 class RanksTheGone(Assignment):
     def leave(self, worker: str) -> None:
-        self._by_load.drop = lambda name: None  # type: ignore[method-assign]
+        self._by_wait.drop = lambda name: None  # type: ignore[method-assign]
         super().leave(worker)
 
 
