@@ -158,11 +158,16 @@ async def test_metrics_over_tls(secured: Secured) -> None:
         ) as reply:
             return str(reply.read().decode())
 
-    with pytest.raises(OSError, match=r"(?i)certificate required|closed|reset"):
-        await asyncio.to_thread(scrape)
-    trusting.load_cert_chain(secured.folder / "tls.crt", secured.folder / "tls.key")
-    assert 'kofn_worker_up{worker="worker-0"} 1.0' in await asyncio.to_thread(scrape)
-    silent.close()
+    try:
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - see below
+            await asyncio.to_thread(scrape)
+        # The alert, or any end of the connection that overtakes it; but the server was trusted.
+        assert "verify failed" not in str(refused.value)
+        assert "timed out" not in str(refused.value)
+        trusting.load_cert_chain(secured.folder / "tls.crt", secured.folder / "tls.key")
+        assert 'kofn_worker_up{worker="worker-0"} 1.0' in await asyncio.to_thread(scrape)
+    finally:
+        silent.close()
 
 
 async def test_a_master_says_why_it_has_no_worker(
