@@ -15,7 +15,7 @@ from bench import records
 from bench.adaptive_command import adaptive
 from bench.aicc import aicc
 from bench.all_command import all_
-from bench.code_commands import Json, Save, coding, frontier, liars
+from bench.code_commands import Json, Save, coding, devices, frontier, liars
 from bench.coin.live import coin_live
 from bench.fuzz.command import fuzz
 from bench.load.command import load
@@ -114,6 +114,10 @@ def throughput(
     batches: Annotated[str, typer.Option(help="Images a request, comma-separated.")] = "8,64,256",
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 8,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of load for each row.")] = 5.0,
+    device: Annotated[str, typer.Option(help="Of the workers: cpu, cuda, cuda:1.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Of the workers' products: float32, bfloat16, float16.")
+    ] = "float32",
     save: Save = False,
     as_json: Json = False,
 ) -> None:
@@ -129,17 +133,23 @@ def throughput(
     ]
     run = datetime.now(UTC).isoformat(timespec="seconds")
     command = f"python -m bench throughput --workers {workers} --batches {batches}"
+    about: dict[str, Any] = {**provenance(), "run": run}
+    if device != "cpu" or precision != "float32":
+        command += f" --model {model} --device {device} --precision {precision}"
+        about |= {"device": device, "precision": precision, "machine": records.machine(device)}
+    about |= {"model": model, "workers": workers, "command": command}
     console = Console(stderr=True)
+    flags = ("--device", device, "--precision", precision)
     with console.status("measuring"):
-        found = asyncio.run(measure_all(model, workers, settings))
-    rows = [{**row, **provenance(), "run": run, "command": command} for row in found]
+        found = asyncio.run(measure_all(model, workers, settings, flags))
+    rows = [{**row, **about} for row in found]
     if save:
         console.print(f"appended to {records.append('throughput', rows)}")
     if as_json:
         print(json.dumps(rows))
         return
     print_table(
-        f"Throughput: {model}, {workers} workers, {concurrency} requests in flight",
+        f"Throughput: {model}, {workers} workers on {device}, {concurrency} requests in flight",
         ("code", "images a request", "images/s", "p50 ms", "p99 ms", "master CPU", "workers CPU",
          "client CPU"),
         [
@@ -259,7 +269,7 @@ def live_accuracy(
 
 
 COMMANDS = (
-    adaptive, aicc, coding, coin_live, frontier, fuzz, liars, load, matmul, parm, recovery,
+    adaptive, aicc, coding, coin_live, devices, frontier, fuzz, liars, load, matmul, parm, recovery,
     simulated_vs_live, simulator, soak, sweep,
 )  # fmt: skip
 for command in COMMANDS:

@@ -28,12 +28,17 @@ def provenance() -> dict[str, Any]:
 
 
 @cache
-def machine() -> str:
-    """Cores, processor and vector extensions, in words."""
+def machine(device: str = "cpu") -> str:
+    """Cores, processor and vector extensions, in words; with the GPU, if that is the device."""
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     models = [line.split(":", 1)[1].strip() for line in facts.splitlines() if "model name" in line]
     vector = "AVX-512" if "avx512f" in facts else "AVX2" if "avx2" in facts else "no AVX2"
-    return f"{os.cpu_count()} cores, {models[0] if models else platform.processor()}, {vector}"
+    host = f"{os.cpu_count()} cores, {models[0] if models else platform.processor()}, {vector}"
+    if not device.startswith("cuda"):
+        return host
+    import torch  # takes seconds, and most records need none of it
+
+    return f"{host}, {torch.cuda.get_device_name(device)}"
 
 
 def append(table: str, records: Iterable[dict[str, Any]]) -> Path:

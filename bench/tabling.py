@@ -75,9 +75,11 @@ def run_rows(
         tell: called with a line for each record.
     """
     known = {(record["row"], json.dumps(record["spec"])) for record in records.read(how.name)}
+    on = "" if how.device == "cpu" else f" --device {how.device}"
     mark = {
         "run": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"python -m bench tables {how.name}",
+        "command": f"python -m bench tables {how.name}{on}",
+        "machine": records.machine(how.device),
     }
     for count, row in enumerate(rows, start=1):
         if not how.again and (row.name, json.dumps(row.spec)) in known:

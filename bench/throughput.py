@@ -12,11 +12,13 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 
 import kofn
 from kofn.launch import Cluster, LocalWorkers
 from models import data
+from models.store import Store
 
 REQUEST_S = 10.0
 WARM_UP_S = 1.0
@@ -43,21 +45,28 @@ class Setting:
 
 
 async def measure_all(
-    model: str, workers: int, settings: Sequence[Setting]
+    model: str, workers: int, settings: Sequence[Setting], flags: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """One cluster that serves `model` behind each code; the settings one after the other."""
+    """One cluster that serves `model` behind each code; the settings one after the other.
+
+    Args:
+        model: in the store; its card says which data set's test images are asked for.
+        flags: of `python -m worker`.
+    """
     deployments = [
         {"name": name, "program": model, "timeout_ms": 10_000, **deployment}
         for name, deployment in DEPLOYMENTS.items()
     ]
-    async with Cluster(LocalWorkers(workers), deployments) as cluster:
+    images = data.load(Store().card(model).dataset, "test").images.numpy()
+    async with Cluster(LocalWorkers(workers, flags=flags), deployments) as cluster:
         await cluster.all_up(UP_S)
-        return [await measure(cluster, setting) for setting in settings]
+        return [await measure(cluster, setting, images) for setting in settings]
 
 
-async def measure(cluster: Cluster, setting: Setting) -> dict[str, Any]:
+async def measure(
+    cluster: Cluster, setting: Setting, images: npt.NDArray[np.float32]
+) -> dict[str, Any]:
     """Keep `concurrency` requests in flight for `seconds`; every answer is checked for presence."""
-    images = data.load("digits", "test").images.numpy()
     batch = np.resize(images, (setting.batch, *images.shape[1:]))
     latencies: list[float] = []
     stop_at = perf_counter() + WARM_UP_S

@@ -97,7 +97,9 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
     split, modules = split_code(row, trained), trained.split.modules
     validation = first_images(base.validation, row.tried.images)
     yield System(SplitLagrange.name, split, modules)
-    yield System(CALIBRATED, _calibrated(split, modules, validation.images, row), modules)
+    yield System(
+        CALIBRATED, _calibrated(split, modules, validation.images.to(base.device), row), modules
+    )
     if row.n <= 2 * row.k:  # beyond, its slots would stand on each other
         yield System(SYSTEMATIC, replace(split, systematic=True, dimension=None), modules)
     plain = {BASE: base.module}
@@ -116,6 +118,7 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
         questions,
         plain,
         row,
+        base.device,
     )
     yield from _best_of(
         Spline.name,
@@ -123,6 +126,7 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
         questions,
         plain,
         row,
+        base.device,
     )
 
 
@@ -132,9 +136,10 @@ def _best_of(
     questions: Questions,
     modules: Mapping[str, Module],
     row: Row,
+    device: str,
 ) -> Iterator[System]:
     """Of codes of one kind the best on the validation split, and the best that is calibrated."""
-    images = questions.dataset.images
+    images = questions.dataset.images.to(device)
     # The calibrated decoder replaces the code's own: of those that encode alike one will do.
     apart = {code.generator.tobytes(): code for code in candidates}.values()
     calibrated = [_calibrated(code, modules, images, row) for code in apart]
