@@ -193,9 +193,13 @@ def train(
             progress=progress,
             run=run,
         )
+    test = data.load(plan.dataset, "test")
+    metrics = {
+        f"{part}_accuracy": proportion(right(module, images, device), len(images.images))
+        for part, images in (("test", test), ("validation", validation))
+    }
     module.cpu()
     archive = export_program(module, whole.images[:1])
-    test = data.load(plan.dataset, "test")
     card = Card(
         name=default_name(plan),
         hash=content_hash(archive),
@@ -207,10 +211,7 @@ def train(
         options=options,
         input_shape=whole.input_shape,
         classes=whole.classes,
-        metrics={
-            "test_accuracy": proportion(right(module, test), len(test.images)),
-            "validation_accuracy": proportion(right(module, validation), len(validation.images)),
-        },
+        metrics=metrics,
         recipe={
             **asdict(recipe),
             "epochs_run": fitted.epochs,

@@ -113,7 +113,8 @@ def results_of(
     own = {slot: j for j, slots in enumerate(code.own_slots) for slot in slots}
     stem = modules.get(STEM)
     before = None if stem is None else partial(answers_of, stem, device=device)
-    shards = shards_of(code, queries, before)
+    # An encoder may be a network, too.
+    shards = shards_of(code, queries.to(device), before)
     return [
         truth[:, own[slot]]
         if truth is not None and slot in own
