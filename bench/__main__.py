@@ -15,8 +15,9 @@ from bench import records
 from bench.adaptive_command import adaptive
 from bench.aicc import aicc
 from bench.all_command import all_
-from bench.code_commands import Json, Save, coding, devices, frontier, liars
+from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.coin.live import coin_live
+from bench.devices_command import devices
 from bench.fuzz.command import fuzz
 from bench.load.command import load
 from bench.matmul_command import matmul
@@ -108,7 +109,7 @@ def overhead(  # noqa: PLR0913 - each flag is an argument to typer
 
 
 @app.command()
-def throughput(
+def throughput(  # noqa: PLR0913 - each flag is an argument to typer
     model: Annotated[str, typer.Option(help="Name in the model store.")] = "digits-mlp",
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 6,
     batches: Annotated[str, typer.Option(help="Images a request, comma-separated.")] = "8,64,256",

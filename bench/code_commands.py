@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -112,57 +112,3 @@ def frontier(
         print(json.dumps(found))
         return
     print_table("Side information, and what each idea gives", TITLES, map(cells, found))
-
-
-def devices(
-    model: Annotated[str, typer.Option(help="Name in the model store.")] = "digits-lenet",
-    on: Annotated[str, typer.Option(help="Devices: cpu, cuda, cuda:1; comma-separated.")] = "cpu",
-    precisions: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16; comma-separated.")
-    ] = "float32,bfloat16",
-    batches: Annotated[str, typer.Option(help="Images a forward pass.")] = "1,32,256",
-    threads: Annotated[int, typer.Option(min=1, help="Of torch, on the processor.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0.1, help="For each row.")] = 2.0,
-    save: Save = False,
-    as_json: Json = False,
-) -> None:
-    """Forward passes of a worker, by device and precision: time, and what half precision costs."""
-    from bench.devices import CPU, Setting, measure_all
-    from kofn.cli.up import provide_model
-
-    provide_model(model, None)
-    settings = [
-        Setting(device, precision, threads if device == CPU else 1, int(batch))
-        for device in on.split(",")
-        for precision in precisions.split(",")
-        for batch in batches.split(",")
-    ]
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench devices --model {model} --on {on} --precisions {precisions}"
-    about = {**records.provenance(), "run": run, "command": f"{command} --batches {batches}"}
-    console = Console(stderr=True, highlight=False)
-    found = track(
-        measure_all(model, settings, seconds), "measuring", total=len(settings), console=console
-    )
-    rows = [{**about, **row} for row in found]
-    if save:
-        console.print(f"appended to {records.append('devices', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table(f"Forward passes: {model}", DEVICE_TITLES, map(device_cells, rows))
-
-
-DEVICE_TITLES = (
-    "device", "precision", "threads", "images a pass", "pass ms", "images/s", "accuracy",
-    "class of float32",
-)  # fmt: skip
-
-
-def device_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """A record of `devices` as text, under `DEVICE_TITLES`."""
-    return (
-        row["device"], row["precision"], str(row["threads"]), str(row["batch"]),
-        f"{row['pass_ms']:.2f}", f"{row['images_per_s']:,.0f}", f"{row['accuracy']:.4f}",
-        f"{100 * row['agreement']:.2f} %",
-    )  # fmt: skip

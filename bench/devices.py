@@ -6,7 +6,7 @@ those. Half precision's answers are held against the processor's float32.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -24,9 +24,12 @@ from worker.faults import Faults, Injector
 from worker.runner import Job, Runner
 
 CPU = "cpu"
-PRECISIONS = ("float32", "bfloat16", "float16")
 WARM_UPS = 3
 CHECKED = 2000  # test images whose answers are compared
+TITLES = (
+    "device", "precision", "threads", "images a pass", "pass, ms", "images/s", "accuracy",
+    "class of float32", "largest error",
+)  # fmt: skip
 Images = npt.NDArray[np.float32]
 
 
@@ -85,6 +88,15 @@ def _answers(archive: bytes, setting: Setting, images: Images) -> Images:
             await runner.close()
 
     return asyncio.run(asked())
+
+
+def cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """A record as text, under `TITLES`; errors are over the largest entry of an answer."""
+    return (
+        record["device"], record["precision"], str(record["threads"]), str(record["batch"]),
+        f"{record['pass_ms']:.2f}", f"{record['images_per_s']:,.0f}", f"{record['accuracy']:.4f}",
+        f"{100 * record['agreement']:.2f} %", f"{record['deviation']:.1e}",
+    )  # fmt: skip
 
 
 async def _timed(

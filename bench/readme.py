@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import codes
-from bench import adaptive, adaptive_sweeps, frontier, liars, live_accuracy, records
+from bench import adaptive, adaptive_sweeps, devices, frontier, liars, live_accuracy, records
 from bench.cells import read_table
 from bench.soak import report
 from bench.trained_table import TITLES, cells, newest
@@ -45,6 +45,20 @@ def overhead_table() -> str:
         "CPU, µs a batch", "× bare gRPC", "× raw sockets", "coding, of CPU",
     )  # fmt: skip
     return markdown(titles, rows) + "\n" + _made_by("overhead")
+
+
+def devices_table() -> str:
+    """The last records of `python -m bench devices --save`: of each model, device and setting."""
+    last = {
+        (r["model"], r["device"], r["precision"], r["threads"], r["batch"]): r
+        for r in records.read("devices")
+    }
+    rows = [(r["model"], *devices.cells(r)) for r in last.values()]
+    machines = dict.fromkeys(
+        f"{r['device']}: {r['machine']}, torch {r['versions']['torch']}, {r['time'][:10]}"
+        for r in last.values()
+    )
+    return markdown(("model", *devices.TITLES), rows) + "\n" + "; ".join(machines) + ".\n"
 
 
 def throughput_table() -> str:
