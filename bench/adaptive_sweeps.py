@@ -1,6 +1,11 @@
-"""Adaptive redundancy beside the best static policy of each point of the sweeps, from records."""
+"""Adaptive redundancy beside the best static policy of each point of the sweeps, from records.
 
-from collections.abc import Iterable, Iterator, Sequence
+Of live sweeps, and of the same plans in virtual time, where every point has requests enough for
+tails.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from report.records import Record
 from report.sweeps import Point, called, overall, quantile_ms, tail_quantile
@@ -12,6 +17,43 @@ TITLES = (
     "plan", "point", "tail", "adaptive, ms", "p50", "load", "best static, ms", "p50", "load",
     "adaptive is", "best at no more load, ms",
 )  # fmt: skip
+SIMULATED_TITLES = (
+    "plan", "point", "p50, ms", "p90", "p95", "p99", "slots a query", "best static p90, ms", "p95",
+    "p99",
+)  # fmt: skip
+SIMULATED_TAILS = ("p90_ms", "p95_ms", "p99_ms")
+
+
+def simulated_rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Under `SIMULATED_TITLES`, of each plan's newest run."""
+    last: dict[str, list[Mapping[str, Any]]] = {}
+    for record in found:
+        kept = last.setdefault(record["plan"], [])
+        if kept and kept[0]["run"] != record["run"]:
+            kept.clear()
+        kept.append(record)
+    for plan, records in sorted(last.items()):
+        for point in dict.fromkeys(record["point"] for record in records):
+            here = [record for record in records if record["point"] == point]
+            own = next(record for record in here if record["system"] == ADAPTIVE)
+            baselines = [record for record in here if record["baseline"]]
+            tails = [_beside(own, baselines, tail) for tail in SIMULATED_TAILS]
+            yield (
+                plan, point,
+                *("–" if own[q] is None else f"{own[q]:.0f}" for q in ("p50_ms", *SIMULATED_TAILS)),
+                f"{own['sent']:.2f}", *tails,
+            )  # fmt: skip
+
+
+def _beside(own: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]], tail: str) -> str:
+    """The baseline with the shortest tail, and how much longer ours is."""
+    answering = [record for record in baselines if record[tail] is not None]
+    if not answering or own[tail] is None:
+        return "none answers" if own[tail] is not None else "–"
+    best = min(answering, key=lambda record: float(record[tail]))
+    ratio = own[tail] / best[tail]
+    worse = ", worse" if ratio > BOUND else ""
+    return f"{best['title']}: {best[tail]:.0f} ({100 * (ratio - 1):+.0f} %{worse})"
 
 
 def rows(found: Iterable[Point]) -> Iterator[tuple[str, ...]]:

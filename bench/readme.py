@@ -169,6 +169,18 @@ def adaptive_in_sweeps() -> str:
     return markdown(adaptive_sweeps.TITLES, rows)
 
 
+def adaptive_simulated() -> str:
+    """The same in virtual time: the newest records of `python -m bench sweep PLAN --simulated`."""
+    found = list(records.read("simulated-sweeps"))
+    if not found:
+        return "Not simulated yet: `python -m bench sweep load --simulated 20000 --save`, ...\n"
+    last = found[-1]
+    return (
+        markdown(adaptive_sweeps.SIMULATED_TITLES, adaptive_sweeps.simulated_rows(found))
+        + f"\n`{last['command']} --save`, and so on, commit {last['commit']}, {last['run'][:10]}.\n"
+    )
+
+
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table."""
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]

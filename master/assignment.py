@@ -49,6 +49,7 @@ class Assignment:
         # Live workers by turn, ascending; with every group the first one's becomes the last.
         self._order: OrderedDict[str, int] = OrderedDict()
         self._turns = count()
+        self._waiting = 0  # tasks of live workers
         # Live workers, kept by `_rank`.
         self._by_wait = Ranking()  # for slots of a group
         self._by_need = Ranking()  # for resends and hedges
@@ -74,6 +75,7 @@ class Assignment:
         known.state = "live"
         if worker not in self._order:
             self._order[worker] = next(self._turns)
+            self._waiting += known.outstanding
             self._rank(worker, known)
 
     def drain(self, worker: str) -> None:
@@ -136,6 +138,7 @@ class Assignment:
         known = self._workers[worker]
         known.outstanding += 1
         known.sends += 1
+        self._waiting += worker in self._order
         self._rank(worker, known)
 
     def done(self, worker: str) -> None:
@@ -148,6 +151,7 @@ class Assignment:
         if known is None or known.outstanding == 0:
             raise ValueError(f"Worker {worker!r} has no task outstanding that could end.")
         known.outstanding -= 1
+        self._waiting -= worker in self._order
         self._rank(worker, known)
         self._forget_if_over(worker)
 
@@ -163,10 +167,17 @@ class Assignment:
         known = self._workers.get(worker)
         return 0 if known is None else known.outstanding
 
+    @property
+    def queue(self) -> float:
+        """Tasks that a live worker has to do, on average; 0 without any."""
+        return self._waiting / max(1, len(self._order))
+
     def check(self) -> None:
         """Assert what must hold between any two calls."""
         live = {name for name, known in self._workers.items() if known.state == "live"}
         assert live == set(self._order), (live, self._order)
+        waiting = sum(self._workers[name].outstanding for name in live)
+        assert self._waiting == waiting, f"{self._waiting} tasks wait, not {waiting}"
         turns = list(self._order.values())
         assert turns == sorted(set(turns)), f"{turns} do not ascend"
         rankings = self._by_wait, self._by_need, self._by_sends
@@ -194,6 +205,7 @@ class Assignment:
             return
         known.state = state
         if self._order.pop(worker, None) is not None:
+            self._waiting -= known.outstanding
             for ranking in (self._by_wait, self._by_need, self._by_sends):
                 ranking.drop(worker)
 

@@ -42,10 +42,11 @@ class Coding:
     tracer: "Tracer | None" = None  # None: no spans
     layers: "Layers | None" = None  # of a model whose linear layers are coded one by one
 
-    def moments(self, policy: Policy, now: float) -> Moments:
-        """Of a batch that starts at monotonic second `now`."""
+    def moments(self, policy: Policy, now: float, queue: float) -> Moments:
+        """Of a batch that starts at monotonic second `now`; `queue`: tasks a worker has already."""
         if policy.wait == "adaptive":
-            return self.adaptive.moments(now)
+            patience_s = policy.soft_deadline.at(self.statistics.slot_latency)
+            return self.adaptive.moments(now, patience_s, queue)
         return policy.moments(self.statistics.slot_latency, now)
 
     @property

@@ -106,7 +106,7 @@ class PolicyConfig(Strict):
     # Responders to wait for; None: what the code makes best of; "any": from one on.
     recovery_threshold: Annotated[int, Field(ge=1)] | Literal["any"] | None = None
     liars: int = Field(0, ge=0)  # wrong results in a batch that must do no harm
-    budget: float = Field(0.08, gt=0, le=1)  # of "adaptive": extra tasks for each task
+    budget: float = Field(0.08, gt=0, le=8)  # of "adaptive": extra tasks for each task
 
     @field_validator("soft_deadline", "hedge")
     @classmethod

@@ -63,6 +63,7 @@ class Deployment:
         self.binding = binding
         self.policy = usual(config.policy.make(), binding.code)
         answers = Ensemble(binding.code) if binding.models else binding.code
+        gains = Gains(answers)
         self.statistics = Statistics()
         self.program = binding.model  # content hash
         self._pool = pool
@@ -78,8 +79,8 @@ class Deployment:
             programs=binding.programs,
             answer_shape=binding.answer.shape,
             statistics=self.statistics,
-            gains=Gains(answers),
-            adaptive=Adaptive(self.policy.budget),
+            gains=gains,
+            adaptive=Adaptive(self.policy.budget, gains.redundancy),
             tracer=tracer,
             layers=layers,
         )

@@ -62,6 +62,13 @@ class Gains:
             j for j, own in enumerate(self.own) if not self.of(everything & ~own)[j] < inf
         )
 
+    @property
+    def redundancy(self) -> float:
+        """Slots sent at once beyond those that give every answer, for each of these."""
+        firsts = mask(next(bits(own)) for own in self.own if own)
+        needed = firsts.bit_count() if all(self.own) else self.fewest
+        return max(0, self.sent - needed) / needed
+
     def of(self, slots: int) -> tuple[float, ...]:
         """Gains [k] of a mask of slots; inf is not decodable."""
         if not slots:

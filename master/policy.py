@@ -19,6 +19,7 @@ FLOOR_S = 0.002  # a timer on a busy event loop is about a millisecond late
 FALLBACK_S = 0.1  # before quantiles mean anything: cold workers answer slowly, so be patient
 REPLY_MARGIN_S = 0.005  # what an answer needs from the master to the client, at least
 REPLY_MARGIN_SHARE = 0.05  # ... and as a share of the time that the client allowed
+MOST_EXTRA = 8  # tasks for each task: nine copies
 MIN_SAMPLES = 20  # a p95 has one sample beyond it then
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s)")
@@ -118,8 +119,9 @@ class Policy:
             they come, missing ones are decoded from the soft deadline on, or earlier when waiting
             cannot improve them. "all": wait until every slot has replied or is lost. "adaptive":
             as "soft", by deadlines that are learned (`master.adaptive`), and nothing beyond what
-            gives the answers is sent before them.
-        soft_deadline: the end of patience for "soft", and for "first" the end of `gain_limit`.
+            gives the answers is sent before them, unless the budget pays for it.
+        soft_deadline: the end of patience for "soft", for "adaptive" if it is sooner than what is
+            learned, and for "first" the end of `gain_limit`.
         hedge: when slots still out are sent again, and how long after each hedge those that are
             out even then; None is never.
         max_sends: of one slot, the first and all hedges included.
@@ -166,8 +168,10 @@ class Policy:
                 f"Argument 'hedge' must be none, not {self.hedge}, where 'wait' is \"adaptive\": "
                 "late slots are sent again by what is learned."
             )
-        if not 0.0 < self.budget <= 1.0:
-            raise ValueError(f"Argument 'budget' must be above 0 and at most 1, not {self.budget}.")
+        if not 0.0 < self.budget <= MOST_EXTRA:
+            raise ValueError(
+                f"Argument 'budget' must be above 0 and at most {MOST_EXTRA}, not {self.budget}."
+            )
 
     def __str__(self) -> str:
         """For a person: what differs from doing nothing special."""

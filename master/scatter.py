@@ -151,7 +151,7 @@ class CodedBatch:
             policy=self._policy,
             wanted=self._parts.wanted(),
             started=now,
-            moments=self._coding.moments(self._policy, now),
+            moments=self._coding.moments(self._policy, now, self._pool.assignment.queue),
             impatient_at=plan.earliest_deadline - reply_margin_s(allowed),
             deadline=plan.latest_deadline,
         )

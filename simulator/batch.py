@@ -64,7 +64,9 @@ class Batch:
             wanted=cluster.wanted(min(self._q, plan.rows)),
             started=now,
             moments=(
-                cluster.adaptive.moments(now)
+                cluster.adaptive.moments(
+                    now, policy.soft_deadline.at(cluster.latency), cluster.queue
+                )
                 if policy.wait == "adaptive"
                 else policy.moments(cluster.latency, now)
             ),

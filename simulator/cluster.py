@@ -47,8 +47,8 @@ class Cluster:
         self.engine = Engine()
         self.policy = usual(setting.policy, setting.code)
         self.latency = Latency()  # round trips of slots that replied
-        self.adaptive = Adaptive(self.policy.budget)
         self.gains = Gains(setting.code)
+        self.adaptive = Adaptive(self.policy.budget, self.gains.redundancy)
         self.factors = setting.factors
         self.requests: dict[int, Request] = {}  # not done yet
         self.outcome = Outcome("events", setting.worker_count)
@@ -214,6 +214,11 @@ class Cluster:
         else:
             names = [*self._assignment.assign(n)]
         return [None if name is None else self._workers[name] for name in names]
+
+    @property
+    def queue(self) -> float:
+        """Tasks that a worker has to do, on average."""
+        return 0.0 if self.is_endless else self._assignment.queue
 
     def another(self, *avoided: set[str]) -> Worker | None:
         """A worker for a resend or a hedge."""

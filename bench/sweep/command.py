@@ -1,12 +1,21 @@
 """`python -m bench sweep`."""
 
 import asyncio
+import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 from kofn.cli.output import Json, StoreFolder, paper, print_table
 from kofn.cli.output import words as console
@@ -37,8 +46,16 @@ def sweep(
     seconds: Annotated[
         float | None, typer.Option(min=0.1, help="Of load, for a system in a turn; a new plan.")
     ] = None,
+    simulated: Annotated[
+        int | None,
+        typer.Option(min=100, help="In virtual time instead: so many requests a system and point."),
+    ] = None,
     save: Annotated[
-        bool, typer.Option(help="Append the records to bench/results/PLAN.jsonl, too.")
+        bool,
+        typer.Option(
+            help="Append the records to bench/results/PLAN.jsonl, too; simulated ones to "
+            "simulated-sweeps.jsonl."
+        ),
     ] = False,
     store: StoreFolder = None,
     as_json: Json = False,
@@ -48,6 +65,9 @@ def sweep(
     Broken off, the same command goes on with the first point that is not finished. Exit status 1
     when a system could not be measured at some point; 2 when the plan or the folder is refused.
     """
+    if simulated is not None:
+        simulate(plan, dataset, simulated, store, save=save, as_json=as_json)
+        return
     measured, found = carry_out(
         plan,
         out,
@@ -66,6 +86,43 @@ def sweep(
         paper.print(f"{len(measured)} new records, {len(found)} in all")
     if any(record.failure for record in found):
         raise typer.Exit(1)
+
+
+def simulate(
+    plan: Path, dataset: str | None, requests: int, store: Path | None, *, save: bool, as_json: bool
+) -> None:
+    """`sweep --simulated`; ends the command with status 2 when the plan is refused."""
+    from bench import records
+    from bench.sweep.plan import read_plan
+    from bench.sweep.simulated import TITLES, cells, simulated
+    from kofn.settings import SettingsError
+    from models.store import Store
+
+    command = f"{_command(plan, dataset, None)} --simulated {requests}"
+    about = {
+        "table": "simulated-sweeps",
+        "run": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        **records.provenance(),
+    }
+    try:
+        read = read_plan(plan, dataset=dataset)
+        total = sum(len(read.systems(point.workers)) for point in read.points)
+        each = simulated(read, requests, Store(store))
+        found = [
+            {**record, **about} for record in track(each, "simulating", total, console=console)
+        ]
+    except SettingsError as error:
+        console.print(f"[red]sweep[/]: {error}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    if save:
+        console.print(f"appended to {records.append('simulated-sweeps', found)}")
+    if as_json:
+        print(json.dumps(found))
+        return
+    for point in dict.fromkeys(record["point"] for record in found):
+        rows = [cells(record) for record in found if record["point"] == point]
+        print_table(f"{read.text.name}, simulated: {point}", TITLES, rows)
 
 
 def carry_out(

@@ -104,6 +104,19 @@ def test_ends_may_be_told_after_a_worker_left_and_came_back() -> None:
     assert repr(assignment) == "Assignment()"
 
 
+def test_the_queue_is_of_those_that_may_be_sent_work() -> None:
+    assignment = pool("abc")
+    assert (assignment.queue, pool("").queue) == (0.0, 0.0)
+    for worker in "aab":
+        assignment.sent(worker)
+    assert assignment.queue == 1.0
+    assignment.drain("a")
+    assert assignment.queue == 0.5
+    assignment.done("a")
+    assignment.join("a")
+    assert assignment.queue == pytest.approx(2 / 3)
+
+
 def test_an_end_told_twice_is_a_defect() -> None:
     assignment = pool("a")
     with pytest.raises(ValueError, match="'a' has no task outstanding"):

@@ -184,3 +184,43 @@ def test_sending_all_at_once_ends_where_it_makes_everything_slower() -> None:
     assert learn(adaptive, 0.3).at_once
     assert not learn(adaptive, 0.3, count=800, usual_s=2.0).at_once
     assert learn(adaptive, 0.3, count=FIRST_HOLD * 1000 // 16 + 200, usual_s=2.0).at_once
+
+
+def finds(adaptive: Adaptive, queue: float, batches: int) -> bool:
+    """Whether all slots leave at once, after so many batches that found such a queue."""
+    for _ in range(batches):
+        extras = adaptive.moments(0.0, queue=queue).extras
+    assert extras is not None
+    return extras.at_once
+
+
+def test_a_budget_that_pays_for_all_slots_at_once_does_so_while_queues_are_short() -> None:
+    """What is left of it is for late ones; the queue is an average, and is long before it is short
+    again."""
+    adaptive = Adaptive(0.33, redundancy=0.25)
+    extras = learn(adaptive, 0.0)
+    assert extras.at_once
+    assert extras.purse.budget * 1.25 == pytest.approx(0.33 - 0.25)
+    assert finds(adaptive, queue=20.0, batches=20)
+    assert not finds(adaptive, queue=20.0, batches=100)
+    assert not finds(adaptive, queue=2.0, batches=2000)
+    assert finds(adaptive, queue=1.0, batches=2000)
+    assert finds(adaptive, queue=2.0, batches=2000)
+
+
+@pytest.mark.parametrize("redundancy", [0.0, 0.29, 1.0])
+def test_a_budget_that_does_not_pay_for_that_pays_for_late_slots(redundancy: float) -> None:
+    adaptive = Adaptive(0.33, redundancy)
+    extras = learn(adaptive, 0.0)
+    assert not extras.at_once
+    assert extras.purse.budget == 0.33
+
+
+def test_decoded_answers_are_taken_when_patience_ends_or_others_would_have_replied() -> None:
+    adaptive = Adaptive(0.08)
+    again_s = learn(adaptive, 0.0).again_s
+    for patience_s in (None, again_s / 2, 2 * again_s):
+        moments = adaptive.moments(100.0, patience_s)
+        assert moments.soft_at == 100.0 + min(again_s, patience_s or again_s)
+        assert moments.hedge_at is not None
+        assert moments.hedge_at >= 100.0 + again_s

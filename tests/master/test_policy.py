@@ -122,8 +122,8 @@ def test_moments_are_absolute(policy: Policy, expected: Moments) -> None:
         ({"liars": -1}, "'liars' must be at least 0, not -1"),
         ({"gain_limit": nan}, "'gain_limit' must be above 0, not nan"),
         ({"recovery_threshold": 0}, "'recovery_threshold' must be at least 1, not 0"),
-        ({"budget": 0.0}, "'budget' must be above 0 and at most 1, not 0.0"),
-        ({"budget": 1.1}, "'budget' must be above 0 and at most 1, not 1.1"),
+        ({"budget": 0.0}, "'budget' must be above 0 and at most 8, not 0.0"),
+        ({"budget": 8.1}, "'budget' must be above 0 and at most 8, not 8.1"),
         ({"wait": "adaptive", "hedge": TEN_MS}, "'hedge' must be none, not 10ms, where 'wait' is"),
     ],
 )
