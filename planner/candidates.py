@@ -26,6 +26,7 @@ HEDGES = ("p95", "p99", "2*p50")
 # then the uncoded model; nor where all answers are decoded: the slots that are sent first are
 # always the same, and what was measured is of all sets of so many.
 ADAPTIVE = {"wait": "adaptive"}
+LATE = 0.08  # of a budget that pays for all slots at once: what is left for late ones
 PATIENCE = ("2*p50", "3*p50")  # for own answers, before lost ones are decoded
 # Students answer a whole group alone; the others of a size lose and cost the same, so that the
 # most accurate of them stands for all.
@@ -121,6 +122,9 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
             yield _with(candidate, {"soft_deadline": patience})
         yield _with(candidate, {"wait": "first"})
         yield _with(candidate, ADAPTIVE)
+        code = candidate.deployment.code.make()
+        at_once = {"budget": round(code.n / code.k - 1 + LATE, 3), "soft_deadline": "p90"}
+        yield _with(candidate, ADAPTIVE | at_once)
 
 
 def _splits(

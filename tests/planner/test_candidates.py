@@ -59,6 +59,15 @@ def test_groups_wait_for_company_only_within_the_slo(store: Store) -> None:
     assert delays(5000.0, 0.2) == {2.0}
 
 
+def test_students_are_tried_with_a_budget_that_sends_them_at_once(able: list[Candidate]) -> None:
+    budgets = {
+        (one.deployment.code.parameters["k"], one.deployment.policy.budget)
+        for one in able
+        if one.deployment.code.name == "backup" and one.deployment.policy.wait == "adaptive"
+    }
+    assert budgets == {(2, 0.08), (2, 0.58), (4, 0.08), (4, 0.33)}
+
+
 def test_copies_and_codes_of_mixes_alone_are_not_adaptive(able: list[Candidate]) -> None:
     kinds = {one.deployment.code.name for one in able if one.deployment.policy.wait == "adaptive"}
     assert kinds == {"uncoded", "backup", "learned", "parity"}
