@@ -1,9 +1,9 @@
 """Adaptive redundancy beside static policies: simulated, and on a live cluster in turns.
 
-Tasks take `USUAL_MS`, or `SLOW` times as long with some chance; a request is one coding group, and
-its latency counts from its intended time. All systems have the same workers and requests. The
-simulator runs the master's own decisions (`docs/simulator.md`); there a task's way costs what it
-costs about on one machine.
+Tasks take as long as the plan says, or `SLOW` times as long with some chance; a request is one
+coding group, and its latency counts from its intended time. All systems have the same workers and
+requests. The simulator runs the master's own decisions (`docs/simulator.md`); there a task's way
+costs what it costs about on one machine.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,8 +28,8 @@ from worker.laws import Bimodal, Expon
 
 MODEL = "digits-mlp"
 K, N = 4, 6
-USUAL_MS, SLOW = 10.0, 10.0
-TIMEOUT_MS = 2000
+SLOW = 10.0
+TIMEOUT = 200.0  # times a usual task's time
 WAY = Expon(0.002, 0.001)  # a task's way to a worker and back, seconds
 UP_S = 60.0
 WARM_UP = 200  # requests before those that count: enough to learn from
@@ -57,6 +57,7 @@ class Plan:
         stragglers: shares of tasks that are slow.
         requests: of each system and share that count.
         seed: of arrivals and delays.
+        usual_ms: what a task takes that is not slow.
     """
 
     workers: int
@@ -64,18 +65,24 @@ class Plan:
     stragglers: tuple[float, ...]
     requests: int
     seed: int = 0
+    usual_ms: float = 10.0
 
     @property
     def rate(self) -> float:
         """Requests a second."""
-        return self.load * self.workers / (K * USUAL_MS / 1e3)
+        return self.load * self.workers / (K * self.usual_ms / 1e3)
+
+    @property
+    def timeout_ms(self) -> int:
+        """Of a request."""
+        return round(TIMEOUT * self.usual_ms)
 
 
-def deployments() -> list[dict[str, Any]]:
+def deployments(timeout_ms: int) -> list[dict[str, Any]]:
     """Every system, as a deployment file has it: a request is a batch of its own."""
     batching = {"max_groups": 1, "max_delay_ms": 0}
     return [
-        {"name": name, "program": MODEL, "timeout_ms": TIMEOUT_MS, "batching": batching, **system}
+        {"name": name, "program": MODEL, "timeout_ms": timeout_ms, "batching": batching, **system}
         for name, system in SYSTEMS.items()
     ]
 
@@ -83,9 +90,9 @@ def deployments() -> list[dict[str, Any]]:
 def simulated(plan: Plan) -> Iterator[dict[str, Any]]:
     """A row for each share of stragglers and system, in virtual time."""
     for share in plan.stragglers:
-        law = Bimodal(USUAL_MS / 1e3, SLOW * USUAL_MS / 1e3, share)
+        law = Bimodal(plan.usual_ms / 1e3, SLOW * plan.usual_ms / 1e3, share)
         faults = Faults(delay=Delay(law, interruptible=True))
-        for given in deployments():
+        for given in deployments(plan.timeout_ms):
             config = DeploymentConfig.model_validate(given)
             outcome = simulate(
                 Setting(
@@ -96,7 +103,7 @@ def simulated(plan: Plan) -> Iterator[dict[str, Any]]:
                     config.policy.make(),
                     rows=K,
                     limits=Limits(max_groups=1, max_delay_s=0.0, queue_rows=4096),
-                    timeout_s=TIMEOUT_MS / 1e3,
+                    timeout_s=plan.timeout_ms / 1e3,
                     overhead=WAY,
                     seed=plan.seed,
                 )
@@ -115,11 +122,11 @@ def simulated(plan: Plan) -> Iterator[dict[str, Any]]:
 async def live(plan: Plan, turns: int) -> AsyncIterator[dict[str, Any]]:
     """The same on a cluster of processes here: the systems in turns, on the same workers."""
     images = data.load("digits", "test").images.numpy()
-    async with Cluster(LocalWorkers(plan.workers), deployments()) as cluster:
+    async with Cluster(LocalWorkers(plan.workers), deployments(plan.timeout_ms)) as cluster:
         await cluster.all_up(UP_S)
         async with AsyncClient(cluster.address) as client:
             for share in plan.stragglers:
-                await client.set_faults(_faults(share, plan.seed))
+                await client.set_faults(_faults(share, plan))
                 seen: dict[str, list[Seen]] = {name: [] for name in SYSTEMS}
                 tasks = dict.fromkeys(SYSTEMS, 0)
                 for name in SYSTEMS:
@@ -140,7 +147,7 @@ async def _turn(
     seed = plan.seed + turn
     times = poisson(plan.rate, 2 * requests / plan.rate + 1, seed)[:requests]
     rows = choose(len(images), len(times), K, seed)
-    return await drive(Server(cluster.address, name, TIMEOUT_MS / 1e3), images, rows, times)
+    return await drive(Server(cluster.address, name, plan.timeout_ms / 1e3), images, rows, times)
 
 
 async def _sent(client: AsyncClient, name: str) -> int:
@@ -148,15 +155,15 @@ async def _sent(client: AsyncClient, name: str) -> int:
     return next(int(d.tasks_sent) for d in status.deployments if d.name == name)
 
 
-def _faults(share: float, seed: int) -> Mapping[str, Any]:
+def _faults(share: float, plan: Plan) -> Mapping[str, Any]:
     law = {
         "law": "bimodal",
-        "fast_ms": USUAL_MS,
-        "slow_ms": SLOW * USUAL_MS,
+        "fast_ms": plan.usual_ms,
+        "slow_ms": SLOW * plan.usual_ms,
         "slow_probability": share,
         "interruptible": True,
     }
-    return {"seed": seed, "delay": law}
+    return {"seed": plan.seed, "delay": law}
 
 
 def _row(name: str, share: float, seen: Seen, tasks: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def adaptive(  # noqa: PLR0913 - each flag is an argument to typer
         int, typer.Option(min=0, help="Requests a system and share on a live cluster; 0 is none.")
     ] = 2_000,
     turns: Annotated[int, typer.Option(min=1, help="Of each system, live.")] = 2,
+    task_ms: Annotated[float, typer.Option(min=1, help="A task that is not slow takes.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Of arrivals and stragglers.")] = 0,
     save: Save = False,
     as_json: Json = False,
@@ -42,7 +43,8 @@ def adaptive(  # noqa: PLR0913 - each flag is an argument to typer
     run = datetime.now(UTC).isoformat(timespec="seconds")
     command = (
         f"python -m bench adaptive --workers {workers} --load {load:g} --at {at} "
-        f"--simulated {simulated} --live {live} --turns {turns} --seed {seed}"
+        f"--simulated {simulated} --live {live} --turns {turns} --task-ms {task_ms:g} "
+        f"--seed {seed}"
     )
     console = Console(stderr=True, highlight=False)
     rows: list[dict[str, Any]] = []
@@ -52,17 +54,24 @@ def adaptive(  # noqa: PLR0913 - each flag is an argument to typer
         rows.append(row)
 
     async def collect() -> None:
-        async for row in measuring.live(Plan(workers, load, shares, live, seed), turns):
+        async for row in measuring.live(Plan(workers, load, shares, live, seed, task_ms), turns):
             keep(row)
 
     if simulated:
-        for row in measuring.simulated(Plan(workers, load, shares, simulated, seed)):
+        for row in measuring.simulated(Plan(workers, load, shares, simulated, seed, task_ms)):
             keep(row)
     if live:
         provide_model(measuring.MODEL, None)
         asyncio.run(collect())
     if save:
-        about = {"table": "adaptive", "workers": workers, "load": load, "seed": seed, "run": run}
+        about = {
+            "table": "adaptive",
+            "workers": workers,
+            "load": load,
+            "seed": seed,
+            "run": run,
+            "task_ms": task_ms,
+        }
         requests = {"simulated": simulated, "live": live}
         kept = [
             {**about, **row, "requests": requests[row["how"]], **provenance(), "command": command}

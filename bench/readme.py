@@ -11,6 +11,8 @@ from bench.trained_table import TITLES, cells, newest
 from report.records import read
 from report.sweeps import points
 
+USUAL_TASK_MS = 10.0  # of records of `adaptive` that do not say it
+
 
 def codes_table() -> str:
     """Every registered code, in Markdown."""
@@ -150,15 +152,18 @@ def frontier_table() -> str:
 
 
 def adaptive_tables() -> str:
-    """The newest records of `python -m bench adaptive --save`, simulated and live."""
-    kept = records.newest("adaptive")
+    """The newest records of `python -m bench adaptive --save` for each length of a task."""
+    runs = {row.get("task_ms", USUAL_TASK_MS): row["run"] for row in records.read("adaptive")}
     told = ""
-    for how in dict.fromkeys(row["how"] for row in kept):
-        shown = [row for row in kept if row["how"] == how]
-        rows = [adaptive.cells(row, kept) for row in shown]
-        told += f"{how.capitalize()}, {shown[0]['requests']:,} requests each:\n\n"
-        told += markdown(adaptive.TITLES, rows) + "\n"
-    return told + _made_by("adaptive")
+    for task_ms, run in sorted(runs.items()):
+        kept = [row for row in records.read("adaptive") if row["run"] == run]
+        for how in dict.fromkeys(row["how"] for row in kept):
+            shown = [row for row in kept if row["how"] == how]
+            rows = [adaptive.cells(row, kept) for row in shown]
+            told += f"{how.capitalize()}, tasks of {task_ms:g} ms, {shown[0]['requests']:,} "
+            told += f"requests each:\n\n{markdown(adaptive.TITLES, rows)}\n"
+        told += _told(kept[-1]) + "\n"
+    return told.rstrip("\n") + "\n"
 
 
 def adaptive_in_sweeps() -> str:
@@ -201,5 +206,8 @@ def _made_by(table: str) -> str:
     runs = records.newest(table)
     if not runs:
         return f"Not measured yet: `python -m bench {table} --save`.\n"
-    last = runs[-1]
+    return _told(runs[-1])
+
+
+def _told(last: Mapping[str, Any]) -> str:
     return f"`{last['command']}`, commit {last['commit']}, {last['run'][:10]}, {last['machine']}.\n"

@@ -122,9 +122,9 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
             yield _with(candidate, {"soft_deadline": patience})
         yield _with(candidate, {"wait": "first"})
         yield _with(candidate, ADAPTIVE)
-        code = candidate.deployment.code.make()
-        at_once = {"budget": round(code.n / code.k - 1 + LATE, 3), "soft_deadline": "p90"}
-        yield _with(candidate, ADAPTIVE | at_once)
+        made = candidate.deployment.code.make()
+        budget = round(made.n / made.k - 1 + LATE, 3)
+        yield _with(candidate, {**ADAPTIVE, "budget": budget, "soft_deadline": "p90"})
 
 
 def _splits(
