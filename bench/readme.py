@@ -176,12 +176,16 @@ def adaptive_in_sweeps() -> str:
 
 def adaptive_simulated() -> str:
     """The same in virtual time: the newest records of `python -m bench sweep PLAN --simulated`."""
-    found = list(records.read("simulated-sweeps"))
+    files = sorted(records.RESULTS.glob("*-simulated.jsonl"))
+    found = [record for file in files for record in records.read(file.stem)]
     if not found:
         return "Not simulated yet: `python -m bench sweep load --simulated 20000 --save`, ...\n"
-    last = found[-1]
+    last, rows = found[-1], list(adaptive_sweeps.simulated_rows(found))
+    tails = [cell for row in rows for cell in row[-len(adaptive_sweeps.SIMULATED_TAILS) :]]
+    worse = sum("worse" in cell for cell in tails)
     return (
-        markdown(adaptive_sweeps.SIMULATED_TITLES, adaptive_sweeps.simulated_rows(found))
+        f"Adaptive redundancy is worse by more than 5 % in {worse} of {len(tails)} cells.\n\n"
+        + markdown(adaptive_sweeps.SIMULATED_TITLES, rows)
         + f"\n`{last['command']} --save`, and so on, commit {last['commit']}, {last['run'][:10]}.\n"
     )
 

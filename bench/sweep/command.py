@@ -54,7 +54,7 @@ def sweep(
         bool,
         typer.Option(
             help="Append the records to bench/results/PLAN.jsonl, too; simulated ones to "
-            "simulated-sweeps.jsonl."
+            "PLAN-simulated.jsonl."
         ),
     ] = False,
     store: StoreFolder = None,
@@ -116,7 +116,7 @@ def simulate(
         console.print(f"[red]sweep[/]: {error}", soft_wrap=True)
         raise typer.Exit(2) from error
     if save:
-        console.print(f"appended to {records.append('simulated-sweeps', found)}")
+        console.print(f"appended to {records.append(f'{read.text.name}-simulated', found)}")
     if as_json:
         print(json.dumps(found))
         return
