@@ -56,6 +56,7 @@ class Adaptive:
         # the batch's own replies. What slows a whole batch makes nobody a straggler.
         self._stretch = Lateness()
         self._pays = 0.0 < redundancy <= budget - LEFT + ROUNDING  # for all slots at once
+        self._at_once = redundancy + ROUNDING
         left = (budget - redundancy) / (1.0 + redundancy) if self._pays else budget
         self._purse = Purse(left)  # for what is late
         self._is_eager = self._pays  # all slots are sent at once, as long as queues are short
@@ -63,7 +64,7 @@ class Adaptive:
         self._is_common = False  # stragglers are, so that all slots are sent at once all the same
         self._usual_s = 0.0  # the median when they were not
         self._hold, self._next_hold = 0, FIRST_HOLD  # estimates until all may be sent at once
-        self._extras = Extras(True, FALLBACK_S, FALLBACK_S, 0.5, (0.5,), self._purse)
+        self._extras = Extras(inf, FALLBACK_S, FALLBACK_S, 0.5, (0.5,), self._purse)
         self._estimate = 0  # of the law, that `_extras` are from
 
     def ended(self, tasks: Sequence[tuple[float, bool]]) -> None:
@@ -99,7 +100,7 @@ class Adaptive:
         if self._pays:
             self._queue = STEADY * self._queue + (1.0 - STEADY) * queue
             self._is_eager = self._queue < (LONG if self._is_eager else SHORT)
-            extras = replace(extras, at_once=self._is_eager)
+            extras = replace(extras, at_once=self._at_once if self._is_eager else 0.0)
         soft_s = extras.again_s if patience_s is None else min(extras.again_s, patience_s)
         return Moments(started + soft_s, started + extras.late_s, extras)
 
@@ -111,7 +112,7 @@ class Adaptive:
         bulk_s = law.quantile(BULK * (1.0 - law.longer(LATE_FACTOR * median_s)))
         again_s = max(FLOOR_S, LATE_AT_LEAST * median_s, bulk_s)
         return Extras(
-            self._is_common,
+            inf if self._is_common else 0.0,
             again_s,
             max(again_s, LATE_FACTOR * median_s),
             new=BULK * (1.0 - straggling),

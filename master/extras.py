@@ -55,7 +55,8 @@ class Extras:
     """What a batch knows of its extra tasks.
 
     Attributes:
-        at_once: all slots are sent at once.
+        at_once: extra tasks for each that is needed that may be sent with those; if there are more,
+            none is.
         again_s: in which all but few tasks reply that are no stragglers.
         latest_s: in which stragglers only do not.
         new: chance that a task replies within `again_s`.
@@ -63,7 +64,7 @@ class Extras:
         purse: of the deployment; what the batch sends changes it.
     """
 
-    at_once: bool
+    at_once: float
     again_s: float
     latest_s: float
     new: float

@@ -103,8 +103,10 @@ class Gather:
             if self._policy.wait == "soft" and self._screen is None:
                 self._at.reserve = everything & ~self._gains.first(self._at.pending)
             if self._extras is not None:
-                if not self._extras.at_once:
-                    self._at.reserve = everything & ~self._choice.needed(everything)
+                needed = self._choice.needed(everything)
+                spare = everything & ~needed
+                if spare.bit_count() > self._extras.at_once * needed.bit_count():
+                    self._at.reserve = spare
                 self._extras.purse.earn((everything & ~self._at.reserve).bit_count())
             self._send(bits(everything & ~self._at.reserve))
         return self._decide(now)

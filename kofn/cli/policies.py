@@ -9,6 +9,13 @@ Hedge = Annotated[
     str | None, typer.Option(help="Send a slot again after, and again: 20ms, p95, 3*p50.")
 ]
 MaxSends = Annotated[int, typer.Option(min=1, help="Of one slot, hedges included.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        help="With --wait adaptive: extra tasks for each task; from n/k - 0.95 on they pay for all "
+        "slots at once. [0.08]"
+    ),
+]
 Threshold = Annotated[
     str | None, typer.Option(help="Responders to wait for before decoding: k or more, or any.")
 ]

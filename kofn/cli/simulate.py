@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kofn.cli.output import Json, Settings, parameters, print_json, print_table, words
-from kofn.cli.policies import Hedge, MaxSends, SoftDeadline, Threshold, policy_of
+from kofn.cli.policies import Budget, Hedge, MaxSends, SoftDeadline, Threshold, policy_of
 from kofn.cli.simulated import ANY, arrivals_of, bar, count_of, faults_of, fleet_of, law_of, work_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     wait: Annotated[
         str, typer.Option(help="For own answers: first, soft, all, adaptive.")
     ] = "soft",
+    budget: Budget = None,
     soft_deadline: SoftDeadline = "3*p50",
     hedge: Hedge = None,
     max_sends: MaxSends = 3,
@@ -118,6 +119,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
             "policy": policy_of(
                 recovery_threshold,
                 wait=wait,
+                budget=budget,
                 soft_deadline=soft_deadline,
                 hedge=hedge,
                 max_sends=max_sends,

@@ -11,7 +11,7 @@ import typer
 from kofn.cli import launching, securing
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
-from kofn.cli.policies import Hedge, MaxSends, SoftDeadline, Threshold, policy_of
+from kofn.cli.policies import Budget, Hedge, MaxSends, SoftDeadline, Threshold, policy_of
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
 SPLIT = "split-lagrange"
@@ -82,10 +82,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     wait: Annotated[
         str, typer.Option(help="For own answers: first, soft, all or adaptive: by what is learned.")
     ] = "soft",
-    budget: Annotated[
-        float | None,
-        typer.Option(help="With --wait adaptive: extra tasks for each task. [0.08]"),
-    ] = None,
+    budget: Budget = None,
     soft_deadline: SoftDeadline = "3*p50",
     hedge: Hedge = None,
     max_sends: MaxSends = 3,

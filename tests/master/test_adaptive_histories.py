@@ -3,6 +3,7 @@ each moment, with purses that pay for all, for some and for nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import pytest
 
@@ -51,7 +52,7 @@ def begin(
     code: Decodable, purse: Purse, *, at_once: bool = False, machine: type[Gather] = Gather,
     max_sends: int = 2, wanted: frozenset[int] | None = None,
 ) -> Gather:  # fmt: skip
-    extras = Extras(at_once, LATE_S, LATE_S, new=0.95, late=(0.05,), purse=purse)
+    extras = Extras(inf if at_once else 0.0, LATE_S, LATE_S, new=0.95, late=(0.05,), purse=purse)
     policy = Policy("adaptive", max_sends=max_sends)
     chosen = frozenset(range(code.k)) if wanted is None else wanted
     return machine(
@@ -178,7 +179,7 @@ class SpendsFreely(Gather):
 class SendsAllAtOnce(Gather):
     def start(self, now: float) -> list[Command]:
         assert self._extras is not None
-        self._extras = replace(self._extras, at_once=True)
+        self._extras = replace(self._extras, at_once=inf)
         return super().start(now)
 
 
@@ -214,3 +215,16 @@ class HedgesForEver(Gather):
 def test_every_promise_catches_its_fault(machine: type[Gather], code: Toy, promise: str) -> None:
     with pytest.raises(AssertionError, match=promise):
         explore(begin(code, full(2.0), machine=machine), observe(code, full(2.0)))
+
+
+@pytest.mark.parametrize(("wanted", "leave"), [((0, 1, 2, 3), 5), ((0,), 1)])
+def test_what_a_budget_pays_for_whole_groups_it_does_not_pay_for_parts(
+    wanted: tuple[int, ...], leave: int
+) -> None:
+    """A student beside four queries is a quarter more; beside one it is as much again."""
+    code = codes.make("backup", k=4, n=5)
+    extras = Extras(0.25, LATE_S, LATE_S, new=0.95, late=(0.05,), purse=full(0.0))
+    moments = Moments(LATE_S, LATE_S, extras)
+    policy = Policy("adaptive", max_sends=2)
+    gather = Gather(code, policy, frozenset(wanted), 0.0, moments, IMPATIENT_AT, DEADLINE)
+    assert sum(isinstance(command, Send) for command in gather.start(0.0)) == leave
