@@ -34,7 +34,7 @@ LEFT, ROUNDING = 0.05, 1e-9
 # Tasks that a worker has to do already, on average over batches: while there are fewer than `SHORT`
 # all at once make nobody wait for long; with `LONG` they are why.
 SHORT, LONG = 1.25, 3.0
-STEADY = 0.997  # weight of the batches before in that average
+STEADY = 0.997  # weight of the batches before in that average, once there are many
 # Sending all at once harms where the median grows by so much: the workers have too much to do.
 WORSE = 1.5
 # Estimates, of a sixteenth of the law's window each, until it is tried again; each time longer.
@@ -60,7 +60,7 @@ class Adaptive:
         left = (budget - redundancy) / (1.0 + redundancy) if self._pays else budget
         self._purse = Purse(left)  # for what is late
         self._is_eager = self._pays  # all slots are sent at once, as long as queues are short
-        self._queue = 0.0  # what a batch finds, on average
+        self._queue, self._batches = 0.0, 0  # what a batch finds on average, and how many did
         self._is_common = False  # stragglers are, so that all slots are sent at once all the same
         self._usual_s = 0.0  # the median when they were not
         self._hold, self._next_hold = 0, FIRST_HOLD  # estimates until all may be sent at once
@@ -98,7 +98,8 @@ class Adaptive:
             self._extras = self._learn()
         extras = self._extras
         if self._pays:
-            self._queue = STEADY * self._queue + (1.0 - STEADY) * queue
+            self._batches += 1
+            self._queue += max(1.0 - STEADY, 1.0 / self._batches) * (queue - self._queue)
             self._is_eager = self._queue < (LONG if self._is_eager else SHORT)
             extras = replace(extras, at_once=self._at_once if self._is_eager else 0.0)
         soft_s = extras.again_s if patience_s is None else min(extras.again_s, patience_s)

@@ -208,6 +208,12 @@ def test_a_budget_that_pays_for_all_slots_at_once_does_so_while_queues_are_short
     assert finds(adaptive, queue=2.0, batches=2000)
 
 
+def test_a_new_deployment_on_busy_workers_learns_soon_that_they_are() -> None:
+    adaptive = Adaptive(0.33, redundancy=0.25)
+    learn(adaptive, 0.0, count=40)
+    assert not finds(adaptive, queue=20.0, batches=8)
+
+
 @pytest.mark.parametrize("redundancy", [0.0, 0.29, 1.0])
 def test_a_budget_that_does_not_pay_for_that_pays_for_late_slots(redundancy: float) -> None:
     adaptive = Adaptive(0.33, redundancy)
