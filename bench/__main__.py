@@ -133,12 +133,17 @@ def throughput(  # noqa: PLR0913 - each flag is an argument to typer
         for batch in batches.split(",")
     ]
     run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench throughput --workers {workers} --batches {batches}"
-    about: dict[str, Any] = {**provenance(), "run": run}
-    if device != "cpu" or precision != "float32":
-        command += f" --model {model} --device {device} --precision {precision}"
-        about |= {"device": device, "precision": precision, "machine": records.machine(device)}
-    about |= {"model": model, "workers": workers, "command": command}
+    about = {
+        **provenance(),
+        "machine": records.machine(device),
+        "run": run,
+        "model": model,
+        "workers": workers,
+        "device": device,
+        "precision": precision,
+        "command": f"python -m bench throughput --model {model} --workers {workers} "
+        f"--batches {batches} --device {device} --precision {precision}",
+    }
     console = Console(stderr=True)
     flags = ("--device", device, "--precision", precision)
     with console.status("measuring"):

@@ -26,13 +26,10 @@ SIMULATED_TAILS = ("p90_ms", "p95_ms", "p99_ms")
 
 def simulated_rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Under `SIMULATED_TITLES`, of each plan's newest run."""
-    last: dict[str, list[Mapping[str, Any]]] = {}
-    for record in found:
-        kept = last.setdefault(record["plan"], [])
-        if kept and kept[0]["run"] != record["run"]:
-            kept.clear()
-        kept.append(record)
-    for plan, records in sorted(last.items()):
+    found = list(found)
+    newest = {record["plan"]: record["run"] for record in found}
+    for plan, run in sorted(newest.items()):
+        records = [record for record in found if (record["plan"], record["run"]) == (plan, run)]
         for point in dict.fromkeys(record["point"] for record in records):
             here = [record for record in records if record["point"] == point]
             own = next(record for record in here if record["system"] == ADAPTIVE)
@@ -47,9 +44,11 @@ def simulated_rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ..
 
 def _beside(own: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]], tail: str) -> str:
     """The baseline with the shortest tail, and how much longer ours is."""
+    if own[tail] is None:
+        return "–"
     answering = [record for record in baselines if record[tail] is not None]
-    if not answering or own[tail] is None:
-        return "none answers" if own[tail] is not None else "–"
+    if not answering:
+        return "none answers"
     best = min(answering, key=lambda record: float(record[tail]))
     ratio = own[tail] / best[tail]
     worse = ", worse" if ratio > BOUND else ""

@@ -62,8 +62,12 @@ def measure_all(
     test = data.load(card.dataset, "test")
     images, labels = test.images[:CHECKED].numpy(), test.labels[:CHECKED].numpy()
     usual = _answers(archive, Setting(CPU, "float32", torch.get_num_threads(), CHECKED), images)
+    known: dict[tuple[str, str], Images] = {}  # by device and precision
     for setting in settings:
-        answers = _answers(archive, setting, images)
+        place = setting.device, setting.precision
+        if place not in known:
+            known[place] = _answers(archive, setting, images)
+        answers = known[place]
         top = answers.argmax(1)
         yield {
             "model": model,

@@ -13,6 +13,7 @@ from codes import REGISTRY
 from codes.base import BASE
 from codes.stages import STEM
 from master.config import DeploymentConfig
+from master.gains import Gains
 from models.cards import Card
 from models.store import Store
 from models.trained import CodeCard
@@ -116,14 +117,14 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
             code = {"name": trained.code, "k": k, "n": n, "checkpoint": trained.name}
             title = f"{trained.code}, k = {k}, n = {n}"
             deployment = _deployment(card, code)
-            best[key] = Candidate(title, "coded", deployment, worth, _work(deployment, trained))
+            best[key] = Candidate(title, "coded", deployment, worth, work_of(deployment, trained))
     for candidate in best.values():
         for patience in PATIENCE:
             yield _with(candidate, {"soft_deadline": patience})
         yield _with(candidate, {"wait": "first"})
         yield _with(candidate, ADAPTIVE)
-        made = candidate.deployment.code.make()
-        budget = round(made.n / made.k - 1 + LATE, 3)
+        redundancy = Gains(candidate.deployment.code.make()).redundancy
+        budget = round(redundancy + LATE, 3)
         yield _with(candidate, {**ADAPTIVE, "budget": budget, "soft_deadline": "p90"})
 
 
@@ -165,10 +166,10 @@ def _split(
     policy = {"wait": "first", "recovery_threshold": responders}
     deployment = _deployment(card, code, policy)
     title = f"{SPLIT}, k = {k}, n = {n}, R = {responders}"
-    return Candidate(title, "coded", deployment, worth, _work(deployment, trained))
+    return Candidate(title, "coded", deployment, worth, work_of(deployment, trained))
 
 
-def _work(deployment: DeploymentConfig, trained: CodeCard) -> dict[str, float]:
+def work_of(deployment: DeploymentConfig, trained: CodeCard) -> dict[str, float]:
     """Multiply-adds of each role over the model's, as far as the card tells: the dearest stands
     for all that are not the model itself."""
     roles = set(deployment.code.make().roles) - {BASE}

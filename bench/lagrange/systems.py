@@ -6,6 +6,7 @@ decoder's moments are of that split, too.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -63,6 +64,11 @@ class Questions:
         self._truth = answers_of(base.module, dataset.images, base.device)
         self._known: dict[Code, Answered] = {}
 
+    @cached_property
+    def images(self) -> Tensor:
+        """Of the data set, where the base model is."""
+        return self.dataset.images.to(self._base.device)
+
     def of(self, code: Code, modules: Mapping[str, Module]) -> Answered:
         """What the slots of a code return."""
         alike = code.code if isinstance(code, Calibrated) else code
@@ -95,11 +101,9 @@ def split_code(row: Row, trained: Trained) -> SplitLagrange:
 def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
     """All systems of a row, the split network first."""
     split, modules = split_code(row, trained), trained.split.modules
-    validation = first_images(base.validation, row.tried.images)
+    questions = Questions(first_images(base.validation, row.tried.images), base)
     yield System(SplitLagrange.name, split, modules)
-    yield System(
-        CALIBRATED, _calibrated(split, modules, validation.images.to(base.device), row), modules
-    )
+    yield System(CALIBRATED, _calibrated(split, modules, questions.images, row), modules)
     if row.n <= 2 * row.k:  # beyond, its slots would stand on each other
         yield System(SYSTEMATIC, replace(split, systematic=True, dimension=None), modules)
     plain = {BASE: base.module}
@@ -110,7 +114,6 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
             yield System(name, Backup(row.k, row.n), helper.modules, about)
         elif row.n == row.k + 1:
             yield System(PARITY, helper.code, helper.modules, {"code": name, **about})
-    questions = Questions(validation, base)
     tried = row.tried
     yield from _best_of(
         Berrut.name,
@@ -118,7 +121,6 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
         questions,
         plain,
         row,
-        base.device,
     )
     yield from _best_of(
         Spline.name,
@@ -126,7 +128,6 @@ def systems_of(row: Row, trained: Trained, base: Basis) -> Iterator[System]:
         questions,
         plain,
         row,
-        base.device,
     )
 
 
@@ -136,10 +137,9 @@ def _best_of(
     questions: Questions,
     modules: Mapping[str, Module],
     row: Row,
-    device: str,
 ) -> Iterator[System]:
     """Of codes of one kind the best on the validation split, and the best that is calibrated."""
-    images = questions.dataset.images.to(device)
+    images = questions.images
     # The calibrated decoder replaces the code's own: of those that encode alike one will do.
     apart = {code.generator.tobytes(): code for code in candidates}.values()
     calibrated = [_calibrated(code, modules, images, row) for code in apart]

@@ -48,7 +48,11 @@ def sweep(
     ] = None,
     simulated: Annotated[
         int | None,
-        typer.Option(min=100, help="In virtual time instead: so many requests a system and point."),
+        typer.Option(
+            min=100,
+            help="In virtual time instead: so many requests a system and point; --out and "
+            "--seconds have no say then.",
+        ),
     ] = None,
     save: Annotated[
         bool,

@@ -5,24 +5,22 @@ pass and way cost what they do on one machine that has nothing else to do, about
 asked.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
+from bench.adaptive import WAY
 from bench.sweep.plan import Plan, Point, System
 from bench.sweep.text import ContentionText
-from codes.base import BASE
-from codes.stages import STEM
 from kofn.settings import SettingsError
 from master.config import DeploymentConfig
 from models.store import Store
+from planner.candidates import work_of
 from simulator import Outcome, Poisson, Setting, Workers, simulate
 from simulator.setting import MAX_ROWS
-from worker.faults import Faults
-from worker.laws import Constant, Expon
+from worker.faults_text import FaultsText
+from worker.laws import Constant
 
 PASS = Constant(0.001)  # of a small network, for a coding group
-WAY = Expon(0.002, 0.001)  # a task's way to a worker and back, seconds
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
 TITLES = ("system", "p50 ms", "p90", "p95", "p99", "p99.9", "sent a query", "decoded", "missing",
           "busy")  # fmt: skip
@@ -50,9 +48,22 @@ def simulated(plan: Plan, requests: int, store: Store, seed: int = 0) -> Iterato
             )
         for system in plan.systems(point.workers):
             if system.deployment is not None:  # Ray Serve decides by itself
-                faults = straggler.laws()
-                setting = _setting(plan, point, system.deployment, faults, store)
-                outcome = simulate(replace(setting, requests=requests, seed=seed))
+                deployment = system.deployment
+                setting = Setting(
+                    deployment.code.make(),
+                    (_workers(plan, point, straggler),),
+                    Poisson(point.load / plan.text.rows),
+                    requests,
+                    deployment.policy.make(),
+                    rows=plan.text.rows,
+                    limits=deployment.batching.limits(),
+                    max_in_flight=deployment.batching.max_in_flight,
+                    timeout_s=deployment.timeout_ms / 1e3,
+                    overhead=WAY,
+                    work=_work(deployment, store),
+                    seed=seed,
+                )
+                outcome = simulate(setting)
                 yield {**_about(plan, point, system), **_figures(outcome)}
 
 
@@ -68,41 +79,20 @@ def cells(record: Record) -> tuple[str, ...]:
     )
 
 
-def _setting(
-    plan: Plan, point: Point, deployment: DeploymentConfig, faults: Faults, store: Store
-) -> Setting:
-    text, code = plan.text, deployment.code.make()
-    return Setting(
-        code,
-        (
-            Workers(
-                point.workers - point.lost,
-                faults=faults,
-                service=PASS,
-                max_rows=text.batch_rows or MAX_ROWS,
-            ),
-        ),
-        Poisson(point.load / text.rows),
-        requests=1,
-        policy=deployment.policy.make(),
-        rows=text.rows,
-        limits=deployment.batching.limits(),
-        max_in_flight=deployment.batching.max_in_flight,
-        timeout_s=deployment.timeout_ms / 1e3,
-        overhead=WAY,
-        work=_work(deployment, code.roles, store),
+def _workers(plan: Plan, point: Point, straggler: FaultsText) -> Workers:
+    return Workers(
+        point.workers - point.lost,
+        faults=straggler.laws(),
+        service=PASS,
+        max_rows=plan.text.batch_rows or MAX_ROWS,
     )
 
 
-def _work(deployment: DeploymentConfig, roles: Sequence[str], store: Store) -> dict[str, float]:
-    """Of each role that is not the model itself, over the model's, as the trained code's card has
-    it: the dearest stands for all."""
+def _work(deployment: DeploymentConfig, store: Store) -> dict[str, float]:
     name = deployment.code.checkpoint
     if name is None or name not in store.codes.names():
         return {}
-    card = store.codes.card(name)
-    known = dict.fromkeys({*roles} - {BASE}, card.cost) | {STEM: card.stem_cost}
-    return {role: cost for role, cost in known.items() if cost}
+    return work_of(deployment, store.codes.card(name))
 
 
 def _about(plan: Plan, point: Point, system: System) -> Record:

@@ -69,6 +69,23 @@ async def test_late_work_is_cancelled_at_the_worker() -> None:
         assignment.check()
 
 
+@pytest.mark.parametrize(("waiting", "leave"), [(0, 3), (20, 2)])
+async def test_a_budget_sends_the_parity_along_while_queues_are_short(
+    waiting: int, leave: int
+) -> None:
+    """What a batch finds at its workers decides."""
+    policy = {"wait": "adaptive", "budget": 0.6}
+    async with serving(*workers(3), code=PARITY, policy=policy) as live:
+        addresses = [worker.address for worker in live.workers]
+        for address in waiting * addresses:
+            live.pool.assignment.sent(address)
+        await live.infer(queries(2))
+        assert live.deployment.statistics.tasks_sent == leave
+        await quiet(live.pool)
+        for address in waiting * addresses:
+            live.pool.assignment.done(address)
+
+
 async def test_a_late_worker_that_is_busy_still_gets_nothing_that_another_has_time_for() -> None:
     """Its task was hedged and cancelled, and yet it runs: it would be late with the next, too."""
     policy = {"wait": "first", "hedge": "1ms", "max_sends": 2}

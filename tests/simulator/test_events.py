@@ -303,3 +303,16 @@ def test_workers_that_cannot_be_simulated_are_refused() -> None:
         Workers(None, mttf_s=10.0)
     with pytest.raises(ValueError, match="ascending"):
         Times((1.0, 0.5))
+
+
+@pytest.mark.parametrize(("busy", "at_once"), [(0.2, True), (0.9, False)])
+def test_a_budget_for_all_slots_at_once_is_used_while_workers_have_the_time(
+    busy: float, at_once: bool
+) -> None:
+    """Busy for so much of it with what is needed alone."""
+    policy = Policy(wait="adaptive", budget=0.33)
+    workers = Workers(6, faults=exponential(interruptible=False), max_rows=1)
+    code = codes.make("backup", k=4, n=5)
+    outcome = simulate(queueing(code, workers, busy * 6 / 4, 2_000, policy=policy))
+    assert (outcome.sends_per_query > 1.2) == at_once
+    assert outcome.sends_per_query < 1.34
