@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ MARKS = {"cluster": "cluster", "conformance": "conformance", "containers": "cont
 # A task that only ends takes a turn or two of the loop; a call to who went without a word ends when
 # its channel gives up, after six seconds; and the machine may be busy.
 ENDING_S = 10.0
+
+# What a shell runs in the background ignores Ctrl-C, and so would all commands under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Data sets beside the checkout, where there are any; tests that need them skip without.
 if "KOFN_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():

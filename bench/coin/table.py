@@ -190,7 +190,7 @@ def _merged(
     build_s = time.process_time() - start_s
     outputs = asked.outputs(coded.modules)
     about = {
-        "damping": [None if d is None else str(d) for d in coded.dampings],
+        "damping": None if coded.damping is None else str(coded.damping),
         "relative_loss": [round(loss, 5) for loss in coded.report["relative_loss"]],
         "label_free_agreement": round(coded.metrics["agreement"].value, 4),
         "build_s": round(build_s, 3),

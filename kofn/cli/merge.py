@@ -257,16 +257,21 @@ def _bar() -> "Iterator[Tell]":
 
 def _print(card: "CodeCard") -> None:
     """What a coded model is worth, one line a model that it can stand in for."""
+    from training.merging.plan import COIN, DISTILL
+
     report: dict[str, Any] = card.report
     rows = card.parameters["weights"]
     for number, row in enumerate(rows):
         weights = ", ".join(f"{weight:.3f}" for weight in row)
-        damping = card.recipe["damping"][number]
         words.print(
             f"coded-{number} = {weights}: coding loss {report['coding_loss'][number]:.4g}, "
             f"{100 * report['relative_loss'][number]:.2f} % of the variance"
-            + (f", damping {damping:g}" if damping is not None else "")
         )
+    method, damping = card.recipe["method"], card.recipe["damping"]
+    if damping is not None:
+        method += f", damping {damping:g}"
+    elif COIN in (method, card.recipe["begin"] if method == DISTILL else ""):
+        method += ", the plain average: no damping was better beyond chance"
     best = [
         min(
             (row[j] for row in report["predicted_error"] if row[j] is not None),
@@ -275,7 +280,7 @@ def _print(card: "CodeCard") -> None:
         for j in range(len(card.parents))
     ]
     print_table(
-        f"{card.name}: {card.recipe['method']}, built in {card.wall_time_s:.1f} s",
+        f"{card.name}: {method}, built in {card.wall_time_s:.1f} s",
         ("lost model", "predicted error", "decoded error, share", "agreement", "95 %", "hash"),
         [
             (

@@ -27,7 +27,7 @@ from training.merging import (
 from training.merging.damping import chosen
 from training.merging.fisher import GAUSS, TRUE, diagonal
 from training.merging.parents import parameters_of
-from training.merging.report import coin_of, decoded
+from training.merging.report import coin_of, decode_errors, decoded
 from training.merging.sums import Sums, average
 
 KINDS = ("lenet", "resnet", "tied", "attention")
@@ -274,10 +274,35 @@ def test_the_average_is_left_for_a_damping_that_is_better_beyond_chance() -> Non
     errors[0] += 0.5
     dampings, position = (0.0, 1.0, inf), [0, 2, 1]
     errors[1] -= 0.006  # one and a half standard errors of the difference: chance
-    assert chosen(dampings, errors) == 2
+    assert chosen(dampings, errors[:, None]) == 2
     errors[1] -= 0.006  # three, though a small part of what inputs differ by
-    assert chosen(dampings, errors) == 1
-    assert chosen([dampings[i] for i in position], errors[position]) == 2  # in any order
+    assert chosen(dampings, errors[:, None]) == 1
+    moved = errors[position, None]
+    assert chosen([dampings[i] for i in position], moved) == 2  # in any order
     errors[0] = float("nan")
-    assert chosen(dampings, errors) == 1
-    assert chosen((0.5,), errors[1:2]) == 0
+    assert chosen(dampings, errors[:, None]) == 1
+    assert chosen((0.5,), errors[1:2, None]) == 0
+
+
+def test_a_damping_that_is_worse_for_one_set_of_lost_slots_is_not_taken() -> None:
+    draw = torch.Generator().manual_seed(0)
+    errors = torch.rand(400, generator=draw).expand(3, 2, 400).clone()
+    errors[0] -= torch.tensor([0.3, -0.01])[:, None]  # best on the whole; the second set suffers
+    errors[1] -= torch.tensor([0.1, 0.0])[:, None]
+    noise = 0.01 * (torch.rand(3, 2, 400, generator=draw) - 0.5)
+    assert chosen((0.0, 1.0, inf), errors + noise) == 1
+
+
+def test_errors_of_decoded_answers_are_those_of_every_set_that_loses_a_model() -> None:
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.rand(5, 2, 3, generator=draw)
+    rows = ((0.5, 0.5), (0.25, 0.75))
+    coded = torch.einsum("rk,mkc->mrc", torch.tensor(rows), truth)
+    assert decode_errors(rows, torch.cat([truth, coded], 1)).max() < 1e-10
+    coded[:, 1] += 0.1
+    errors = decode_errors(rows, torch.cat([truth, coded], 1))
+    assert errors.shape == (7, 5)  # one model, two ways; both; one and a coded one, four ways
+    one = 3 * (0.1 / 0.75) ** 2  # only the second coded model is left, and model 0
+    assert torch.isclose(errors, torch.tensor(one)).all(1).sum() == 1
+    coded[0, 0] = torch.inf
+    assert decode_errors(rows, torch.cat([truth, coded], 1)).isnan().all()

@@ -21,7 +21,7 @@ from training.merging.fisher import GAUSS, TRUE, diagonal
 from training.merging.parents import NotMergeable, Parents, State
 from training.merging.plan import AVERAGE, COIN, DISTILL, FISHER, REGMEAN, Inputs, MergePlan, Rows
 from training.merging.regmean import regmean
-from training.merging.report import relative_loss, report, squared_errors, targets_of
+from training.merging.report import decode_errors, relative_loss, report, targets_of
 from training.merging.statistics import load, recalibrate
 from training.merging.sums import Sums, average
 
@@ -35,7 +35,7 @@ class Coded:
     Attributes:
         modules: one a row, float32, in evaluation mode.
         rows: weights, of sum 1.
-        dampings: of each row; inf: the plain average; None: the method has none.
+        damping: of all of them; inf: the plain average; None: the method has none.
         fishers: of each parent, where the method has them.
         outputs: of all n programs on all calibration inputs, [m, n, *answer].
         report, metrics: as of `training.merging.report`.
@@ -44,7 +44,7 @@ class Coded:
 
     modules: tuple[nn.Module, ...]
     rows: Rows
-    dampings: tuple[float | None, ...]
+    damping: float | None
     fishers: tuple[State, ...]
     outputs: Tensor
     report: dict[str, Any]
@@ -54,10 +54,11 @@ class Coded:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What every row's merge starts from."""
+    """What a merge starts from."""
 
     parents: Parents
     plan: MergePlan
+    rows: Rows
     inputs: Inputs
     build: Tensor  # the parents' outputs, [m, models, *answer]
     held: Tensor
@@ -92,10 +93,9 @@ def merge(
         build, held = (outputs_of(parents.modules, part) for part in (inputs.build, inputs.held))
     with timed(seconds, "fisher"):
         fishers = tuple(_fishers(parents, plan, inputs, tell))
-    work = _Work(parents, plan, inputs, build, held, fishers, tell)
+    work = _Work(parents, plan, rows, inputs, build, held, fishers, tell)
     with timed(seconds, "merge"):
-        found = [_merged(work, row) for row in rows]
-    modules = tuple(module for module, _ in found)
+        modules, damping = _merged(work)
     for number, (module, row) in enumerate(zip(modules, rows, strict=True)):
         _check_loss(work, number, row, module)
     with timed(seconds, "report"):
@@ -104,8 +104,7 @@ def merge(
             for truth, part in ((build, inputs.build), (held, inputs.held))
         ]
         figures, metrics = report(rows, plan.decoding, *parts)
-    dampings = tuple(damping for _, damping in found)
-    return Coded(modules, rows, dampings, fishers, torch.cat(parts), figures, metrics, seconds)
+    return Coded(modules, rows, damping, fishers, torch.cat(parts), figures, metrics, seconds)
 
 
 def outputs_of(modules: Sequence[nn.Module], inputs: Tensor) -> Tensor:
@@ -140,39 +139,53 @@ def _fishers(parents: Parents, plan: MergePlan, inputs: Inputs, tell: Tell) -> I
         yield diagonal(module, seen[: plan.samples], TRUE if textbook else GAUSS, told)
 
 
-def _merged(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float | None]:
-    """The coded model of a row, and its damping."""
-    parents, plan, inputs = work.parents, work.plan, work.inputs
-    damping = None
+def _merged(work: _Work) -> tuple[tuple[nn.Module, ...], float | None]:
+    """The coded models, and their damping."""
+    plan, damping = work.plan, None
     if plan.first == COIN:
-        module, damping = _damped(work, row)
+        modules, damping = _damped(work)
     else:
-        thetas = parents.thetas()
-        if plan.first == AVERAGE:
-            parameters = average(thetas, row)
-        elif plan.first == REGMEAN:
-            parameters = regmean(parents, inputs.build, row)
-        else:
-            parameters = Sums(thetas, work.fishers, row).merged()
-        module = written(parents, parameters, row, inputs.build)
+        modules = _written(work, [_parameters(work, row) for row in work.rows])
     if plan.method == DISTILL:
-        aim = Aim(inputs.build, targets_of(work.build, (row,))[:, 0])
-        held = Aim(inputs.held, targets_of(work.held, (row,))[:, 0])
-        distill(module, aim, held, plan.steps, plan.seed, work.tell)
-    return module, damping
+        inputs = work.inputs
+        for place, module in enumerate(modules):
+            aim, held = (
+                Aim(part, targets_of(truth, work.rows)[:, place])
+                for part, truth in ((inputs.build, work.build), (inputs.held, work.held))
+            )
+            distill(module, aim, held, plan.steps, plan.seed, work.tell)
+    return modules, damping
 
 
-def _damped(work: _Work, row: tuple[float, ...]) -> tuple[nn.Module, float]:
+def _parameters(work: _Work, row: tuple[float, ...]) -> State:
+    """Of the coded model of a row, by a method that has no damping."""
+    thetas = work.parents.thetas()
+    if work.plan.first == AVERAGE:
+        return average(thetas, row)
+    if work.plan.first == REGMEAN:
+        return regmean(work.parents, work.inputs.build, row)
+    return Sums(thetas, work.fishers, row).merged()
+
+
+def _damped(work: _Work) -> tuple[tuple[nn.Module, ...], float]:
     """With the damping that `training.merging.damping` chooses on inputs that were held back."""
-    sums = Sums(work.parents.thetas(), work.fishers, row)
-    target = targets_of(work.held, (row,))[:, 0]
+    thetas = work.parents.thetas()
+    sums = [Sums(thetas, work.fishers, row) for row in work.rows]
     dampings, errors = work.plan.dampings, []
     for place, damping in enumerate(dampings, start=1):
-        module = written(work.parents, sums.merged(damping), row, work.inputs.build)
-        errors.append(squared_errors(answers_of(module, work.inputs.held), target))
+        modules = _written(work, [one.merged(damping) for one in sums])
+        told = torch.cat([work.held, outputs_of(modules, work.inputs.held)], 1)
+        errors.append(decode_errors(work.rows, told))
         work.tell("damping", place / len(dampings))
     damping = dampings[chosen(dampings, torch.stack(errors))]
-    return written(work.parents, sums.merged(damping), row, work.inputs.build), damping
+    return _written(work, [one.merged(damping) for one in sums]), damping
+
+
+def _written(work: _Work, parameters: Sequence[State]) -> tuple[nn.Module, ...]:
+    return tuple(
+        written(work.parents, one, row, work.inputs.build)
+        for one, row in zip(parameters, work.rows, strict=True)
+    )
 
 
 def _check_loss(work: _Work, number: int, row: tuple[float, ...], module: nn.Module) -> None:

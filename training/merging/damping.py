@@ -9,16 +9,25 @@ SURE = 2.0  # standard errors: the best of several looks better than it is, by c
 
 
 def chosen(dampings: Sequence[float], errors: Tensor) -> int:
-    """The position of the damping of least mean error, if it is better than the largest, which is
-    nearest to the average, by more than chance: by `SURE` standard errors of their difference, the
-    same inputs compared. Else that of the largest.
+    """The position of the damping of least mean error among those that are for no set of lost slots
+    worse than the largest, which is nearest to the average; if it is better than that, too. Worse
+    and better mean beyond chance: by `SURE` standard errors of the difference, the same inputs
+    compared. Else the position of the largest.
 
     Args:
         dampings: any order.
-        errors: squared error of each damping's coded model on each input, [dampings, m].
+        errors: squared error of what is decoded with each damping's coded models, for each set of
+            lost slots and input, [dampings, sets, m].
     """
-    best = int(errors.mean(1).nan_to_num(float("inf")).argmin())
     largest = max(range(len(dampings)), key=lambda position: dampings[position])
-    gain = errors[largest] - errors[best]
-    doubt = SURE * gain.std() / sqrt(len(gain))
-    return largest if gain.mean() <= doubt else best
+    average = errors[largest]
+    means = errors.mean((1, 2)).nan_to_num(float("inf"))
+    means[_beyond_chance(errors - average).any(1)] = float("inf")
+    best = int(means.argmin())
+    return best if _beyond_chance((average - errors[best]).mean(0)) else largest
+
+
+def _beyond_chance(differences: Tensor) -> Tensor:
+    """Whether their mean over the last dimension, of inputs, is above 0; not where one is NaN."""
+    doubt = SURE * differences.std(-1) / sqrt(differences.shape[-1])
+    return differences.mean(-1) > doubt

@@ -95,13 +95,14 @@ def _recoded(
     fresh = fishers[place] if fishers else {}
     thetas[place] = {key: before[key] for key in after}
     rows = tuple(tuple(row) for row in card.parameters["weights"])
-    dampings = [inf if value is None else value for value in card.recipe["damping"]]
+    told = card.recipe["damping"]
+    damping = inf if told is None else told
     known = [earlier if i == place else one for i, one in enumerate(fishers)]
     sums = [Sums(thetas, known, row) for row in rows]
     with timed(seconds, "merge"):
         for one in sums:
             one.replace(place, (thetas[place], earlier), (after, fresh))
-        parameters = [one.merged(d) for one, d in zip(sums, dampings, strict=True)]
+        parameters = [one.merged(damping) for one in sums]
     with timed(seconds, "statistics"):
         modules = tuple(
             written(parents, found, row, inputs.build)
@@ -113,7 +114,7 @@ def _recoded(
         ]
         figures, metrics = report(rows, card.parameters["decoding"], *parts)
     return Coded(
-        modules, rows, tuple(dampings), tuple(fishers), torch.cat(parts), figures, metrics, seconds
+        modules, rows, damping, tuple(fishers), torch.cat(parts), figures, metrics, seconds
     )
 
 

@@ -1,6 +1,7 @@
 """What coded models are worth, measured without labels on inputs that were held back."""
 
 from collections.abc import Sequence
+from itertools import combinations, islice
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from codes.coin import OUTPUTS, Coin
 from codes.neural import Weights
 from models.cards import Metric, proportion
 from training.merging.plan import Rows
+
+MOST_SETS = 50  # of lost slots, of a size
 
 
 def targets_of(truth: Tensor, rows: Rows) -> Tensor:
@@ -64,6 +67,34 @@ def decoded(code: Coin, outputs: Tensor, lost: Sequence[int]) -> Tensor:
     slots = [slot for slot in range(code.n) if slot not in lost]
     wanted = [slot for slot in lost if slot < code.k]
     return code.decode([outputs[:, slot].contiguous() for slot in slots], slots, wanted)
+
+
+def decode_errors(rows: Rows, outputs: Tensor) -> Tensor:
+    """Squared errors of the answers of lost models, by the fixed decoder.
+
+    Args:
+        rows: weights.
+        outputs: of all n programs, [m, n, *answer].
+
+    Returns:
+        For each set of up to r lost slots with a model among them, and each input, [sets, m], over
+        all lost models and entries; NaN where outputs are not finite.
+    """
+    models, coded = len(rows[0]), len(rows)
+    code = Coin(k=models, n=models + coded, weights=rows)
+    sets = [
+        lost
+        for size in range(1, coded + 1)
+        for lost in islice(combinations(range(code.n), size), MOST_SETS)
+        if lost[0] < models
+    ]
+    if not torch.isfinite(outputs).all():
+        return torch.full((len(sets), len(outputs)), torch.nan)
+    errors = []
+    for lost in sets:
+        wanted = [slot for slot in lost if slot < models]
+        errors.append(squared_errors(decoded(code, outputs, lost), outputs[:, wanted]))
+    return torch.stack(errors)
 
 
 def report(

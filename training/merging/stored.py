@@ -151,7 +151,7 @@ def kept(card: CodeCard, parents: Parents, inputs: Inputs, coded: Coded) -> Merg
         programs={role: content_hash(archive) for role, archive in programs.items()},
         recipe={
             **card.recipe,
-            "damping": [None if d is None or isinf(d) else d for d in coded.dampings],
+            "damping": None if coded.damping is None or isinf(coded.damping) else coded.damping,
         },
         report={**coded.report, "seconds": coded.seconds},
         metrics=coded.metrics,
