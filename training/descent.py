@@ -21,6 +21,7 @@ Loss = Callable[[Tensor], Tensor]
 WARM_STEPS, TIMED_STEPS = 2, 5  # of each precision, when the faster is looked for
 # bfloat16 has 8 bits of precision: it must be worth it, and not by chance of one timing.
 WORTH_IT = 1.2
+HOPELESS = 3.0  # so many times slower, it is not timed to the end: some CPUs have no bfloat16
 
 
 def random_state() -> list[Tensor]:
@@ -47,7 +48,9 @@ def precision_of(module: nn.Module, loss_of: Loss, recipe: Recipe, count: int) -
     chosen = torch.arange(min(recipe.batch_size, count))
     module.train()
     took_s: dict[str, list[float]] = {FLOAT32: [], BFLOAT16: []}
-    for _ in range(WARM_STEPS + TIMED_STEPS):
+    for step in range(WARM_STEPS + TIMED_STEPS):
+        if step == WARM_STEPS and min(took_s[BFLOAT16]) > HOPELESS * min(took_s[FLOAT32]):
+            break
         for precision, times in took_s.items():
             start_s = time.perf_counter()
             with _arithmetic(module, precision):
@@ -58,7 +61,7 @@ def precision_of(module: nn.Module, loss_of: Loss, recipe: Recipe, count: int) -
             module.zero_grad(set_to_none=True)
     module.load_state_dict(weights)
     set_random_state(before)
-    usual_s = {key: statistics.median(times[WARM_STEPS:]) for key, times in took_s.items()}
+    usual_s = {key: statistics.median(times[-TIMED_STEPS:]) for key, times in took_s.items()}
     return BFLOAT16 if usual_s[FLOAT32] > WORTH_IT * usual_s[BFLOAT16] else FLOAT32
 
 

@@ -23,6 +23,7 @@ from bench.coin.tasks import DIGITS, Task, joined, task
 from bench.described import STRICT, digest, plain
 from models.data import DataSet
 from training.measure import answers_of
+from training.recipe import FLOAT32, Recipe
 from training.run import Run
 
 LATER = ("tune", "apart", "thirds", "every")  # of a family's settings, no part of its start
@@ -114,12 +115,11 @@ class Members:
         """CPU seconds of an epoch of a member's task, with such a network."""
         tune = self.family.tune
         lesson = _lesson(self._of(position))
-        return epoch_s(
-            module,
-            lesson,
-            tune.get("batch", 0) or (32 if "optimiser" in tune else 128),
-            tune.get("precision", ""),
-        )
+        if "optimiser" in tune:  # a plain loop
+            return epoch_s(
+                module, lesson, Recipe(batch_size=Plain(**tune).batch, precision=FLOAT32)
+            )
+        return epoch_s(module, lesson, Recipe.of(tune))
 
     def student(self, position: int, settings: dict[str, Any]) -> nn.Module:
         """A narrower network that learns one member's answers, of 1/models of its cost; from the

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from models.data import DataSet
-from training.descent import lay_out
+from training.descent import lay_out, precision_of
 from training.loop import Progress, fit, on_threads, seeded
 from training.measure import right
 from training.recipe import BFLOAT16, Recipe
@@ -116,20 +116,25 @@ def learn_with_schedule(
     run.finish()
 
 
-def epoch_s(module: nn.Module, lesson: Lesson, batch: int, precision: str) -> float:
+def epoch_s(module: nn.Module, lesson: Lesson, recipe: Recipe) -> float:
     """CPU seconds of one epoch on one thread, from a few steps of a copy: on a busy machine more
     time passes, so this is what other work done here is compared with."""
     copied = copy.deepcopy(module).train().requires_grad_(True)
     copied = lay_out(copied, torch.channels_last)
     optimiser = torch.optim.AdamW(copied.parameters())
-    images, targets = lesson.images[:batch], lesson.targets[:batch]
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        return cross_entropy(copied(lesson.images[chosen]).float(), lesson.targets[chosen])
+
+    precision = precision_of(copied, loss_of, recipe, len(lesson.images))
+    chosen = torch.arange(min(recipe.batch_size, len(lesson.images)))
     took = []
     for _ in range(STEPS_TIMED):
         start_s = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == BFLOAT16):
-            loss = cross_entropy(copied(images).float(), targets)
+            loss = loss_of(chosen)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         took.append(time.process_time() - start_s)
-    return median(took[1:]) * len(lesson.images) / batch
+    return median(took[1:]) * len(lesson.images) / len(chosen)
