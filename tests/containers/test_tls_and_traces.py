@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -129,5 +130,8 @@ def test_spans_of_a_composed_cluster_arrive(secured: Secured, heard: Collector) 
 
 def gateway() -> str:
     """An address of this machine that containers reach, whatever network they are on."""
-    first = "{{(index .IPAM.Config 0).Gateway}}"
-    return docker("network", "inspect", "bridge", "--format", first).strip()
+    told = docker("network", "inspect", "bridge", "--format", "{{json (index .IPAM.Config 0)}}")
+    config = json.loads(told)
+    if "Gateway" in config:  # not every engine tells it
+        return str(config["Gateway"])
+    return str(next(ip_network(config["Subnet"]).hosts()))
