@@ -7,9 +7,10 @@ its gain.
 
 from simulator.outcome import Histogram, Outcome
 from simulator.run import Method, method_of, simulate
-from simulator.setting import Poisson, Setting, Times, Workers
+from simulator.setting import Contention, Poisson, Setting, Times, Workers
 
 __all__ = [
+    "Contention",
     "Histogram",
     "Method",
     "Outcome",

@@ -20,6 +20,7 @@ from master.latency import Latency
 from master.policy import usual
 from simulator import draws
 from simulator.batch import Batch
+from simulator.contention import Moving
 from simulator.engine import Engine
 from simulator.outcome import Outcome
 from simulator.requests import Request
@@ -53,8 +54,8 @@ class Cluster:
         self.requests: dict[int, Request] = {}  # not done yet
         self.outcome = Outcome("events", setting.worker_count)
         self._progress = progress
-        seeds = np.random.SeedSequence(setting.seed).spawn(4 + len(setting.workers))
-        first, second, third, *kinds, last = (np.random.default_rng(seed) for seed in seeds)
+        seeds = np.random.SeedSequence(setting.seed).spawn(5 + len(setting.workers))
+        first, second, third, *kinds, last, moves = map(np.random.default_rng, seeds)
         self.overhead = draws.of_law(setting.overhead, first)
         self._service = draws.of_law(setting.workers[0].service, last)
         self._stem_free_at = 0.0  # when the stem has done all batches that began
@@ -84,6 +85,8 @@ class Cluster:
                 worker = self._make(laws)
                 self._workers[worker.name] = worker
                 self._changed(worker, is_up=True)
+        if setting.contention is not None:
+            Moving(setting.contention, [*self._workers.values()], self.engine, moves)
 
     def run(self) -> Outcome:
         """To the end of the last counted request."""

@@ -36,6 +36,8 @@ def why_not_recursion(setting: Setting) -> str:
     workers, count = setting.workers[0], setting.worker_count
     if len(setting.workers) > 1 or count is None:
         return "it is for a number of equal workers"
+    if setting.contention is not None:
+        return "contention moves from worker to worker"
     if workers.faults.failure is not None or workers.mttf_s < inf:
         return "workers fail"
     if setting.policy.hedge not in (None, NEVER):

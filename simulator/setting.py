@@ -9,7 +9,7 @@ from codes.stages import STEM
 from master.batcher import Limits
 from master.gains import Decodable
 from master.policy import Policy
-from worker.faults import Faults
+from worker.faults import Delay, Faults
 from worker.laws import Constant, Law
 
 Spread = Literal["least loaded", "random"]
@@ -114,6 +114,30 @@ class Workers:
 
 
 @dataclass(frozen=True)
+class Contention:
+    """Trouble that moves from worker to worker, as background traffic between machines does.
+
+    Args:
+        workers: in trouble at a time, chosen at random from all.
+        every_s: seconds after which others are chosen.
+        delay: of their tasks from the next pass on, in place of what their kind has.
+
+    Raises:
+        ValueError: no workers, or no time.
+    """
+
+    workers: int
+    every_s: float
+    delay: Delay
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"Argument 'workers' must be at least 1, not {self.workers}.")
+        if not 0.0 < self.every_s < inf:
+            raise ValueError(f"Argument 'every_s' must be above 0 and finite, not {self.every_s}.")
+
+
+@dataclass(frozen=True)
 class Setting:
     """Everything of a run; two runs of equal settings have equal outcomes.
 
@@ -133,6 +157,7 @@ class Setting:
             student; of roles that are not in it 1. Injected delays are as long for all. Of "stem"
             it is what the master does for a batch before its slots leave, one batch after the
             other, as the first kind of workers would; nothing, where it is not there.
+        contention: trouble that some of the workers have at a time; they are counted.
         seed: of all draws.
 
     Raises:
@@ -151,6 +176,7 @@ class Setting:
     overhead: Law = AT_ONCE
     spread: Spread = "least loaded"
     work: Mapping[str, float] = field(default_factory=dict, hash=False)
+    contention: Contention | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -183,6 +209,12 @@ class Setting:
             raise ValueError("Argument 'workers' must have at least one kind.")
         if len(self.workers) > 1 and any(kind.count is None for kind in self.workers):
             raise ValueError("Workers without a count must be the only kind.")
+        troubled, count = self.contention.workers if self.contention else 0, self.worker_count
+        if troubled and (count is None or troubled > count):
+            raise ValueError(
+                f"Argument 'contention' must be of at most as many workers as there are, a number, "
+                f"not of {troubled} of {'any' if count is None else count}."
+            )
 
     @property
     def sent(self) -> int:

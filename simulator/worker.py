@@ -40,6 +40,7 @@ class Task:
     is_dropped: bool = False  # its result will not be sent
     is_told: bool = False  # how it ended
     delay_s: float = 0.0
+    is_interruptible: bool = False  # its delay: a cancellation ends it
     service_s: float = 0.0
 
 
@@ -83,7 +84,8 @@ class Worker:
         self._laws, self._kind = laws, laws.kind
         self._engine = engine
         self._on_pass, self._on_change, self._on_idle = on_pass, on_change, on_idle
-        self._delay = laws.delays()
+        self._own_delay = self._delay = laws.delays()
+        self._is_interruptible = laws.is_interruptible
         self._queue = Queue(laws.kind.max_rows, MAX_TASKS)
         self._running: list[Task] = []  # of the present pass, cancelled ones too
         self._is_busy = False  # in a pass, or telling of one
@@ -102,6 +104,14 @@ class Worker:
     def busy_s(self) -> float:
         """In service so far."""
         return self._done_s + (self._engine.now - self._started if self._running else 0.0)
+
+    def trouble(self, delay: draws.Draw, *, is_interruptible: bool) -> None:
+        """From its next pass on its tasks have these delays."""
+        self._delay, self._is_interruptible = delay, is_interruptible
+
+    def recover(self) -> None:
+        """From its next pass on its tasks have the delays of its kind."""
+        self._delay, self._is_interruptible = self._own_delay, self._laws.is_interruptible
 
     def submit(self, task: Task) -> None:
         """Take a task; later its `then` is called, or its `released` if it is cancelled first."""
@@ -137,6 +147,7 @@ class Worker:
         rows = 0
         for task in tasks:
             task.delay_s, task.service_s = self._delay(), task.factor * self._laws.service()
+            task.is_interruptible = self._is_interruptible
             rows += task.rows
         self._on_pass(rows)
         self._running, self._started = tasks, self._engine.now
@@ -146,7 +157,7 @@ class Worker:
         """When the present pass ends, as far as is known now."""
         delay_s, service_s = 0.0, 0.0
         for task in self._running:
-            if not (task.is_cancelled and self._laws.is_interruptible):
+            if not (task.is_cancelled and task.is_interruptible):
                 delay_s = max(delay_s, task.delay_s)
             if not task.is_cancelled:
                 service_s = max(service_s, task.service_s)

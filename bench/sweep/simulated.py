@@ -15,15 +15,16 @@ from kofn.settings import SettingsError
 from master.config import DeploymentConfig
 from models.store import Store
 from planner.candidates import work_of
-from simulator import Outcome, Poisson, Setting, Workers, simulate
+from simulator import Contention, Outcome, Poisson, Setting, Workers, simulate
 from simulator.setting import MAX_ROWS
 from worker.faults_text import FaultsText
 from worker.laws import Constant
 
 PASS = Constant(0.001)  # of a small network, for a coding group
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
-TITLES = ("system", "p50 ms", "p90", "p95", "p99", "p99.9", "sent a query", "decoded", "missing",
-          "busy")  # fmt: skip
+FIGURES = (*QUANTILES, "gap_ms")
+TITLES = ("system", "p50 ms", "p90", "p95", "p99", "p99.9", "gap", "sent a query", "decoded",
+          "missing", "busy")  # fmt: skip
 Record = dict[str, Any]
 
 
@@ -37,21 +38,20 @@ def simulated(plan: Plan, requests: int, store: Store, seed: int = 0) -> Iterato
         seed: of arrivals and delays.
 
     Raises:
-        SettingsError: the plan has workers that are slowed by wall time, which is not simulated.
+        SettingsError: contention that is more than delays.
     """
     for point in plan.points:
         straggler = plan.text.stragglers[point.straggler]
         if isinstance(straggler, ContentionText):
-            raise SettingsError(
-                f"{plan.source}: stragglers.{point.straggler} is contention, which moves by wall "
-                f"time: it is measured live only."
-            )
+            contention, faults = _contention(plan, point, straggler), straggler.otherwise
+        else:
+            contention, faults = None, straggler
         for system in plan.systems(point.workers):
             if system.deployment is not None:  # Ray Serve decides by itself
                 deployment = system.deployment
                 setting = Setting(
                     deployment.code.make(),
-                    (_workers(plan, point, straggler),),
+                    (_workers(plan, point, faults),),
                     Poisson(point.load / plan.text.rows),
                     requests,
                     deployment.policy.make(),
@@ -61,6 +61,7 @@ def simulated(plan: Plan, requests: int, store: Store, seed: int = 0) -> Iterato
                     timeout_s=deployment.timeout_ms / 1e3,
                     overhead=WAY,
                     work=_work(deployment, store),
+                    contention=contention,
                     seed=seed,
                 )
                 outcome = simulate(setting)
@@ -71,7 +72,7 @@ def cells(record: Record) -> tuple[str, ...]:
     """A record under `TITLES`."""
     return (
         record["title"],
-        *("–" if record[name] is None else f"{record[name]:.0f}" for name in QUANTILES),
+        *("–" if record[name] is None else f"{record[name]:.0f}" for name in FIGURES),
         f"{record['sent']:.2f}",
         f"{100 * record['decoded']:.1f} %",
         f"{100 * record['missing']:.2f} %",
@@ -86,6 +87,16 @@ def _workers(plan: Plan, point: Point, straggler: FaultsText) -> Workers:
         service=PASS,
         max_rows=plan.text.batch_rows or MAX_ROWS,
     )
+
+
+def _contention(plan: Plan, point: Point, straggler: ContentionText) -> Contention:
+    contended = straggler.contended.laws()
+    if contended.delay is None or contended.failure is not None:
+        raise SettingsError(
+            f"{plan.source}: stragglers.{point.straggler}.contended must be a delay and nothing "
+            f"else to be simulated."
+        )
+    return Contention(straggler.workers, straggler.every_s, contended.delay)
 
 
 def _work(deployment: DeploymentConfig, store: Store) -> dict[str, float]:
@@ -108,13 +119,16 @@ def _about(plan: Plan, point: Point, system: System) -> Record:
 
 def _figures(outcome: Outcome) -> Record:
     answered = 1 - outcome.missing_share
+    # Who is not answered waits for ever.
+    tails = {
+        name: 1e3 * outcome.latency.quantile(q / answered) if q < answered else None
+        for name, q in QUANTILES.items()
+    }
+    p50_ms, p999_ms = tails["p50_ms"], tails["p999_ms"]
     return {
         "requests": outcome.requests,
-        # Who is not answered waits for ever.
-        **{
-            name: 1e3 * outcome.latency.quantile(q / answered) if q < answered else None
-            for name, q in QUANTILES.items()
-        },
+        **tails,
+        "gap_ms": None if p50_ms is None or p999_ms is None else p999_ms - p50_ms,
         "sent": outcome.sends_per_query,
         "decoded": outcome.decoded_share,
         "missing": outcome.missing_share,

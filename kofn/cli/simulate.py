@@ -7,7 +7,17 @@ import typer
 
 from kofn.cli.output import Json, Settings, parameters, print_json, print_table, words
 from kofn.cli.policies import Budget, Hedge, MaxSends, SoftDeadline, Threshold, policy_of
-from kofn.cli.simulated import ANY, arrivals_of, bar, count_of, faults_of, fleet_of, law_of, work_of
+from kofn.cli.simulated import (
+    ANY,
+    arrivals_of,
+    bar,
+    count_of,
+    faults_of,
+    fleet_of,
+    law_of,
+    moving_over,
+    work_of,
+)
 
 if TYPE_CHECKING:
     from master.config import DeploymentConfig
@@ -62,6 +72,10 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
     ] = None,
     straggling: Annotated[
         int | None, typer.Option(min=1, help="So many workers have these; default: all.")
+    ] = None,
+    moving: Annotated[
+        str | None,
+        typer.Option(help="Others have them after so long, such as 1s: as contention moves."),
     ] = None,
     worker_rows: Annotated[
         int, typer.Option(min=1, help="Most groups of one pass; 1 serves task by task.")
@@ -135,13 +149,17 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
         }
         deployment = _checked(given, DeploymentConfig)
     fleet = fleet_of(workers, service, faults_of(straggler, faults), straggling, worker_rows)
+    arrivals = arrivals_of(rate, load, trace, fleet, rows)
+    contention = None
+    if moving is not None:
+        fleet, contention = moving_over(fleet, moving)
     in_flight: int | None = deployment.batching.max_in_flight
     if config is None and max_in_flight == ANY:
         in_flight = None
     setting = Setting(
         code=deployment.code.make(),
         workers=fleet,
-        arrivals=arrivals_of(rate, load, trace, fleet, rows),
+        arrivals=arrivals,
         requests=-(-queries // rows),
         policy=deployment.policy.make(),
         rows=rows,
@@ -151,6 +169,7 @@ def simulate(  # noqa: PLR0913 - each flag is an argument to typer
         overhead=law_of(overhead, "--overhead"),
         spread=spread,  # type: ignore[arg-type]
         work=work_of(work),
+        contention=contention,
         seed=seed,
     )
     outcome = _run(setting, method)

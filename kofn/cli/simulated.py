@@ -11,7 +11,7 @@ from kofn.cli.output import parameters, words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from simulator import Poisson, Times, Workers
+    from simulator import Contention, Poisson, Times, Workers
     from worker.faults import Faults
     from worker.laws import Law
 
@@ -118,6 +118,36 @@ def fleet_of(
         )
     healthy = Workers(count - straggling, law, max_rows=max_rows)
     return healthy, Workers(straggling, law, faults, max_rows=max_rows)
+
+
+def moving_over(
+    fleet: "tuple[Workers, ...]", every: str
+) -> "tuple[tuple[Workers, ...], Contention]":
+    """Workers that are all alike, with contention in place of stragglers among them.
+
+    Args:
+        fleet: some healthy, some stragglers.
+        every: a duration after which others are in trouble.
+    """
+    from dataclasses import replace
+
+    from simulator import Contention
+    from worker.laws import Constant
+
+    flag = "--moving"
+    healthy, straggling = fleet[0], fleet[-1]
+    delay = straggling.faults.delay
+    if healthy is straggling or delay is None or straggling.faults.failure is not None:
+        raise typer.BadParameter(
+            "needs --straggler, a delay, and fewer --straggling than there are --workers.",
+            param_hint=flag,
+        )
+    law = law_of(every, flag)
+    if not isinstance(law, Constant) or not law.value_s:
+        raise typer.BadParameter(f"must be a duration above 0, not {every!r}.", param_hint=flag)
+    troubled = straggling.count or 0
+    alike = replace(healthy, count=(healthy.count or 0) + troubled)
+    return (alike,), Contention(troubled, law.value_s, delay)
 
 
 def arrivals_of(

@@ -66,9 +66,7 @@ def test_the_faster_precision_is_taken_and_nothing_is_left_behind(slow: str) -> 
 
     def loss_of(chosen: Tensor) -> Tensor:
         is_half = torch.is_autocast_enabled("cpu")
-        with torch.autocast(
-            "cpu", enabled=False
-        ):  # there it may take as long
+        with torch.autocast("cpu", enabled=False):  # there it may take as long
             for _ in range(100 if is_half == (slow == BFLOAT16) else 1):
                 heavy @ heavy
         noise = torch.rand(len(chosen), 4)
