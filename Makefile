@@ -41,7 +41,7 @@ check: setup  ## format, lint, types, arrows, generated files
 	python protos/generate.py --check
 	cog --check README.md docs/learned-codes.md docs/liars.md docs/split-lagrange.md docs/aicc.md \
 	  docs/soak.md bench/README.md docs/operations.md docs/coin.md docs/coin-live.md \
-	  docs/coded-training.md docs/containers.md docs/polydot.md docs/adaptive.md
+	  docs/coded-training.md docs/containers.md docs/polydot.md docs/adaptive.md docs/sweeps.md
 
 format: setup
 	ruff format .

@@ -25,14 +25,16 @@ SIMULATED_TAILS = ("p90_ms", "p95_ms", "p99_ms")
 
 
 def simulated_rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Under `SIMULATED_TITLES`, of each plan's newest run."""
+    """Under `SIMULATED_TITLES`, of the newest run of each plan that has it."""
     found = list(found)
     newest = {record["plan"]: record["run"] for record in found}
     for plan, run in sorted(newest.items()):
         records = [record for record in found if (record["plan"], record["run"]) == (plan, run)]
         for point in dict.fromkeys(record["point"] for record in records):
             here = [record for record in records if record["point"] == point]
-            own = next(record for record in here if record["system"] == ADAPTIVE)
+            own = next((record for record in here if record["system"] == ADAPTIVE), None)
+            if own is None:
+                continue
             baselines = [record for record in here if record["baseline"]]
             tails = [_beside(own, baselines, tail) for tail in SIMULATED_TAILS]
             yield (
