@@ -72,6 +72,16 @@ def test_stragglers_and_failures_of_some_workers() -> None:
     assert told(*flags)["missing"] == 0.0
 
 
+def test_stragglers_that_move() -> None:
+    slow = '{"law": "constant", "value_ms": 100}'
+    flags = ("--code", "uncoded", "--k", "1", "--workers", "9", "--queries", "1000", "--rate", "2",
+             "--straggler", slow, "--straggling", "3", "--spread", "random", "--wait", "all",
+             "--max-sends", "1")  # fmt: skip
+    for moving in ("200ms", "10s"):
+        seen = told(*flags, "--moving", moving)
+        assert seen["mean_ms"] == pytest.approx(20 + 100 / 3, rel=0.15)
+
+
 def test_a_student_takes_less_than_the_model() -> None:
     flags = ("--code", "backup", "--k", "2", "--n", "3", "--rows", "2", "--wait", "all",
              "--workers", "any", "--rate", "1", "--queries", "1000")  # fmt: skip
@@ -102,6 +112,8 @@ REFUSED = {
     ("--load", "0.5", "--service", "0ms"): "take some time",
     ("--workers", "0"): "1 or more, or any",
     ("--straggling", "7"): "at most --workers 6",
+    ("--moving", "1s"): "needs --straggler",
+    ("--straggler", SLOW, "--straggling", "2", "--moving", "0s"): "a duration above 0",
     ("--method", "magic"): "auto, events",
     ("--method", "independent"): "queues",
     ("--work", "student=0.5"): "of the roles base, stem",

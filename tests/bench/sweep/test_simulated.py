@@ -1,6 +1,7 @@
-"""A plan in virtual time: each system at each point, what it cannot simulate refused."""
+"""A plan in virtual time: each system at each point, contention too."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.sweep.plan import read_plan
 from bench.sweep.simulated import TITLES, cells, simulated
-from kofn.settings import SettingsError
 from models.store import Store
 
 
@@ -38,12 +38,22 @@ def test_the_same_seed_gives_the_same() -> None:
     assert first == second != other
 
 
-def test_contention_is_measured_live_only() -> None:
-    with pytest.raises(SettingsError, match="contention, which moves by wall time"):
-        next(simulated(read_plan(Path("parm-k2")), 200, Store()))
-    result = CliRunner().invoke(app, ["sweep", "parm-k2", "--simulated", "200"])
+def test_contention_is_simulated() -> None:
+    """What gets a second chance has a shorter tail under it."""
+    plan = read_plan(Path("parm-k2"))
+    by = {record["system"]: record for record in islice(simulated(plan, 2000, Store()), 6)}
+    assert by["uncoded"]["p50_ms"] < 30 < 60 < by["uncoded"]["p99_ms"]
+    assert 2 * by["hedged"]["gap_ms"] < by["uncoded"]["gap_ms"]
+
+
+def test_contention_that_fails_workers_is_refused(tmp_path: Path) -> None:
+    text = Path(read_plan(Path("parm-k2")).source).read_text()
+    file = tmp_path / "plan.yaml"
+    contended = "contended: {delay: {law: expon, shift_ms: 20, scale_ms: 40}"
+    file.write_text(text.replace(contended, f"{contended}, failure: {{kind: drop, probability: 0.1}}"))
+    result = CliRunner().invoke(app, ["sweep", str(file), "--simulated", "200"])
     assert result.exit_code == 2
-    assert "contention" in result.stderr
+    assert "contended must be a delay and nothing else" in " ".join(result.stderr.split())
 
 
 def test_the_command_prints_records() -> None:
