@@ -50,7 +50,8 @@ def test_contention_that_fails_workers_is_refused(tmp_path: Path) -> None:
     text = Path(read_plan(Path("parm-k2")).source).read_text()
     file = tmp_path / "plan.yaml"
     contended = "contended: {delay: {law: expon, shift_ms: 20, scale_ms: 40}"
-    file.write_text(text.replace(contended, f"{contended}, failure: {{kind: drop, probability: 0.1}}"))
+    failure = "failure: {kind: drop, probability: 0.1}"
+    file.write_text(text.replace(contended, f"{contended}, {failure}"))
     result = CliRunner().invoke(app, ["sweep", str(file), "--simulated", "200"])
     assert result.exit_code == 2
     assert "contended must be a delay and nothing else" in " ".join(result.stderr.split())
