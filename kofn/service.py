@@ -77,7 +77,8 @@ def write_ready(path: Path | None, ready: Mapping[str, Any]) -> None:
 
 
 async def settle(loaded: asyncio.Event) -> None:
-    """Let no collection of garbage walk through what this process has to stay.
+    """Let no collection of garbage walk through what this process has to stay, and let collections
+    begin, if they were put off until now.
 
     Torch and what it loads for a first program are 375,000 objects, which a full collection looks
     at for 0.2 s of an idle core; nothing is answered meanwhile.
@@ -86,6 +87,7 @@ async def settle(loaded: asyncio.Event) -> None:
         loaded: set when that first program is there; once more then.
     """
     _freeze()
+    gc.enable()
     await loaded.wait()
     _freeze()
 

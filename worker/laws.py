@@ -6,11 +6,13 @@ ones are closed forms here, at under 1 us a draw; all others come from `scipy.st
 
 import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+
+NORMAL = NormalDist()
 
 
 class Law(Protocol):
@@ -79,7 +81,9 @@ class Lognorm:
 
     def quantile_s(self, level: float) -> float:
         """See `Law`."""
-        return self.shift_s + self.scale_s * math.exp(self.s * float(special.ndtri(level)))
+        if not level:
+            return self.shift_s
+        return self.shift_s + self.scale_s * math.exp(self.s * NORMAL.inv_cdf(level))
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,9 @@ def test_a_recorded_start_is_enough_and_a_loss_over_the_limit_is_not() -> None:
         merge(parents(far), MergePlan(samples=4, limit=0.01), calibration("lenet"))
 
 
+NO_MISSES = torch.zeros(3, 1, 400)
+
+
 def test_the_average_is_left_for_a_damping_that_is_better_beyond_chance() -> None:
     draw = torch.Generator().manual_seed(0)
     shared, own = torch.rand(400, generator=draw), torch.rand(3, 400, generator=draw) - 0.5
@@ -274,14 +277,14 @@ def test_the_average_is_left_for_a_damping_that_is_better_beyond_chance() -> Non
     errors[0] += 0.5
     dampings, position = (0.0, 1.0, inf), [0, 2, 1]
     errors[1] -= 0.006  # one and a half standard errors of the difference: chance
-    assert chosen(dampings, errors[:, None]) == 2
+    assert chosen(dampings, errors[:, None], NO_MISSES) == 2
     errors[1] -= 0.006  # three, though a small part of what inputs differ by
-    assert chosen(dampings, errors[:, None]) == 1
+    assert chosen(dampings, errors[:, None], NO_MISSES) == 1
     moved = errors[position, None]
-    assert chosen([dampings[i] for i in position], moved) == 2  # in any order
+    assert chosen([dampings[i] for i in position], moved, NO_MISSES) == 2  # in any order
     errors[0] = float("nan")
-    assert chosen(dampings, errors[:, None]) == 1
-    assert chosen((0.5,), errors[1:2, None]) == 0
+    assert chosen(dampings, errors[:, None], NO_MISSES) == 1
+    assert chosen((0.5,), errors[1:2, None], NO_MISSES[:1]) == 0
 
 
 def test_a_damping_that_is_worse_for_one_set_of_lost_slots_is_not_taken() -> None:
@@ -290,7 +293,17 @@ def test_a_damping_that_is_worse_for_one_set_of_lost_slots_is_not_taken() -> Non
     errors[0] -= torch.tensor([0.3, -0.01])[:, None]  # best on the whole; the second set suffers
     errors[1] -= torch.tensor([0.1, 0.0])[:, None]
     noise = 0.01 * (torch.rand(3, 2, 400, generator=draw) - 0.5)
-    assert chosen((0.0, 1.0, inf), errors + noise) == 1
+    assert chosen((0.0, 1.0, inf), errors + noise, NO_MISSES) == 1
+
+
+def test_a_damping_that_misses_more_classes_is_not_taken() -> None:
+    errors = torch.tensor([0.1, 0.2, 0.3]).expand(1, 400, 3).permute(2, 0, 1)
+    misses = NO_MISSES.clone()
+    assert chosen((0.0, 1.0, inf), errors, misses) == 0
+    misses[0, 0, 7] = 0.5
+    assert chosen((0.0, 1.0, inf), errors, misses) == 1
+    misses[2, 0, 7] = 0.5
+    assert chosen((0.0, 1.0, inf), errors, misses) == 0
 
 
 def test_errors_of_decoded_answers_are_those_of_every_set_that_loses_a_model() -> None:
@@ -298,11 +311,18 @@ def test_errors_of_decoded_answers_are_those_of_every_set_that_loses_a_model() -
     truth = torch.rand(5, 2, 3, generator=draw)
     rows = ((0.5, 0.5), (0.25, 0.75))
     coded = torch.einsum("rk,mkc->mrc", torch.tensor(rows), truth)
-    assert decode_errors(rows, torch.cat([truth, coded], 1)).max() < 1e-10
+    errors, misses = decode_errors(rows, torch.cat([truth, coded], 1))
+    assert errors.max() < 1e-10
+    assert not misses.any()
     coded[:, 1] += 0.1
-    errors = decode_errors(rows, torch.cat([truth, coded], 1))
-    assert errors.shape == (7, 5)  # one model, two ways; both; one and a coded one, four ways
+    errors, misses = decode_errors(rows, torch.cat([truth, coded], 1))
+    assert errors.shape == misses.shape == (7, 5)  # one model; both; one and a coded one
     one = 3 * (0.1 / 0.75) ** 2  # only the second coded model is left, and model 0
     assert torch.isclose(errors, torch.tensor(one)).all(1).sum() == 1
+    assert not misses.any()  # all entries are wrong by as much
+    coded[0, :, truth[0, 0].argmin()] += 10.0
+    assert (decode_errors(rows, torch.cat([truth, coded], 1))[1][0] > 0).tolist() == [
+        True, False, False, False, False
+    ]  # fmt: skip
     coded[0, 0] = torch.inf
-    assert decode_errors(rows, torch.cat([truth, coded], 1)).isnan().all()
+    assert all(part.isnan().all() for part in decode_errors(rows, torch.cat([truth, coded], 1)))

@@ -171,13 +171,15 @@ def _damped(work: _Work) -> tuple[tuple[nn.Module, ...], float]:
     """With the damping that `training.merging.damping` chooses on inputs that were held back."""
     thetas = work.parents.thetas()
     sums = [Sums(thetas, work.fishers, row) for row in work.rows]
-    dampings, errors = work.plan.dampings, []
+    dampings, errors, misses = work.plan.dampings, [], []
     for place, damping in enumerate(dampings, start=1):
         modules = _written(work, [one.merged(damping) for one in sums])
         told = torch.cat([work.held, outputs_of(modules, work.inputs.held)], 1)
-        errors.append(decode_errors(work.rows, told))
+        error, miss = decode_errors(work.rows, told)
+        errors.append(error)
+        misses.append(miss)
         work.tell("damping", place / len(dampings))
-    damping = dampings[chosen(dampings, torch.stack(errors))]
+    damping = dampings[chosen(dampings, torch.stack(errors), torch.stack(misses))]
     return _written(work, [one.merged(damping) for one in sums]), damping
 
 

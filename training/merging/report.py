@@ -69,16 +69,17 @@ def decoded(code: Coin, outputs: Tensor, lost: Sequence[int]) -> Tensor:
     return code.decode([outputs[:, slot].contiguous() for slot in slots], slots, wanted)
 
 
-def decode_errors(rows: Rows, outputs: Tensor) -> Tensor:
-    """Squared errors of the answers of lost models, by the fixed decoder.
+def decode_errors(rows: Rows, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """What the fixed decoder makes of the answers of lost models.
 
     Args:
         rows: weights.
         outputs: of all n programs, [m, n, *answer].
 
     Returns:
-        For each set of up to r lost slots with a model among them, and each input, [sets, m], over
-        all lost models and entries; NaN where outputs are not finite.
+        For each set of up to r lost slots with a model among them, and each input, [sets, m]: the
+        squared error over all lost models and entries, and the share of lost models whose top entry
+        is another. NaN where outputs are not finite.
     """
     models, coded = len(rows[0]), len(rows)
     code = Coin(k=models, n=models + coded, weights=rows)
@@ -89,12 +90,15 @@ def decode_errors(rows: Rows, outputs: Tensor) -> Tensor:
         if lost[0] < models
     ]
     if not torch.isfinite(outputs).all():
-        return torch.full((len(sets), len(outputs)), torch.nan)
-    errors = []
+        nothing = torch.full((len(sets), len(outputs)), torch.nan)
+        return nothing, nothing
+    errors, misses = [], []
     for lost in sets:
-        wanted = [slot for slot in lost if slot < models]
-        errors.append(squared_errors(decoded(code, outputs, lost), outputs[:, wanted]))
-    return torch.stack(errors)
+        found = decoded(code, outputs, lost)
+        truth = outputs[:, [slot for slot in lost if slot < models]]
+        errors.append(squared_errors(found, truth))
+        misses.append((found.flatten(2).argmax(2) != truth.flatten(2).argmax(2)).float().mean(1))
+    return torch.stack(errors), torch.stack(misses)
 
 
 def report(
