@@ -15,15 +15,19 @@ TITLES = (
 
 
 def live() -> str:
-    """A table of each plan's newest run, with the interval of p99.9."""
+    """A table of each plan's newest run on every machine, with the interval of p99.9."""
     found = list(read(records.RESULTS / "parm.jsonl"))
-    newest = {record.plan: record.run for record in found}
-    shown = [record for record in found if record.run == newest[record.plan]]
-    last = shown[-1]
-    return markdown(TITLES, _live_rows(shown)) + (
-        f"\n`python -m bench parm --save`, {_counted(shown)} queries each; the last on "
-        f"{last.run[:10]}, commit {last.commit}, {last.machine}.\n"
-    )
+    newest = {(record.machine, record.plan): record.run for record in found}
+    parts = []
+    for machine in dict.fromkeys(machine for machine, _ in newest):
+        shown = [r for r in found if r.machine == machine and r.run == newest[machine, r.plan]]
+        last = shown[-1]
+        parts.append(
+            markdown(TITLES, _live_rows(shown))
+            + f"\n`{last.command} --save`, {_counted(shown)} queries each; the last on "
+            f"{last.run[:10]}, commit {last.commit}, {machine}.\n"
+        )
+    return "\n".join(parts)
 
 
 def simulated() -> str:
