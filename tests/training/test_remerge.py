@@ -90,6 +90,11 @@ def test_refusals_of_another_model(kept: Store) -> None:
         replaced("fitted-code", "mlp-a", "mlp-c", kept)
     with pytest.raises(NotMergeable, match="is of mlp-a, mlp-b, not of 'mlp-c'"):
         replaced("fitted-code", "mlp-c", "mlp-a", kept)
+    made = merged(kept, ["mlp-a", "mlp-b"], MergePlan(samples=4, limit=1e9), name="old-code")
+    old = replace(made.card, recipe={**made.card.recipe, "damping": [0.1]})
+    kept.codes.save(old, made.programs, made.weights, made.state, overwrite=True)
+    with pytest.raises(NotMergeable, match="made by an earlier version"):
+        replaced("old-code", "mlp-a", "mlp-c", kept)
     with pytest.raises(NotMergeable, match="each once, not mlp-a, mlp-a"):
         stored_parents(["mlp-a", "mlp-a"], kept)
 

@@ -57,6 +57,11 @@ def replaced(
             f"Code {name!r} was made with method {method!r}, which has no sums to be corrected: "
             f"merge anew."
         )
+    if isinstance(card.recipe["damping"], list):
+        raise NotMergeable(
+            f"Code {name!r} was made by an earlier version, with a damping for each coded model: "
+            f"merge anew."
+        )
     place, arrived = names.index(old), store.card(new)
     names[place] = new
     states = [_part(state, MODEL.format(i)) for i in range(len(names))]
