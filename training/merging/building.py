@@ -196,7 +196,7 @@ def _check_loss(work: _Work, number: int, row: tuple[float, ...], module: nn.Mod
     if not loss <= work.plan.limit:
         raise NotMergeable(
             f"Coded model {number} is too far from what it stands for: its squared error is "
-            f"{loss:.3f} of the variance, and at most {work.plan.limit:g} is wanted. Models that "
+            f"{loss:.3g} of the variance, and at most {work.plan.limit:g} is wanted. Models that "
             f"went too far apart since their start cannot be merged; method 'distill' may help, "
             f"and a higher limit takes it as it is."
         )
