@@ -178,7 +178,6 @@ def adaptive_simulated() -> str:
     """The same in virtual time: the newest records of `python -m bench sweep PLAN --simulated`."""
     files = sorted(records.RESULTS.glob("*-simulated.jsonl"))
     found = [record for file in files for record in records.read(file.stem)]
-    found = [record for record in found if not record["plan"].startswith("parm")]
     if not found:
         return "Not simulated yet: `python -m bench sweep load --simulated 20000 --save`, ...\n"
     last, rows = found[-1], list(adaptive_sweeps.simulated_rows(found))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.sweep.command import append, carry_out, show
-from bench.sweep.record import Record
+from bench.sweep.record import Latency, Record
 from kofn.cli.output import Json, StoreFolder, paper, print_table
 
 PLANS = ("parm-k2", "parm-k3", "parm-k4")
@@ -90,7 +90,6 @@ def compared(records: Sequence[Record]) -> list[tuple[Any, ...]]:
         if seen is None or base.measured is None:
             rows.append((record.title, *["failed"] * (len(TITLES) - 1)))
             continue
-        low, high = seen.latency.p999_interval_ms
         rows.append(
             (
                 record.title,
@@ -99,13 +98,19 @@ def compared(records: Sequence[Record]) -> list[tuple[Any, ...]]:
                 ", ".join(f"{ratio:.2f}" for ratio in gap_ratios(base, record)),
                 f"{seen.latency.p50_ms:.1f}",
                 f"{seen.latency.p99_ms:.1f}",
-                f"{seen.latency.p999_ms:.1f} ({low:.0f}–{'?' if high is None else f'{high:.0f}'})",
+                f"{seen.latency.p999_ms:.1f} ({interval(seen.latency)})",
                 seen.queries,
                 f"{seen.cost.measured_load_factor:.2f}",
                 f"{seen.overall.value:.4f}",
             )
         )
     return rows
+
+
+def interval(latency: Latency) -> str:
+    """Of p99.9, ms; "?" is an end that so few requests do not have."""
+    low, high = latency.p999_interval_ms
+    return f"{low:.0f}–{'?' if high is None else f'{high:.0f}'}"
 
 
 def gap_ratios(base: Record, record: Record) -> list[float]:

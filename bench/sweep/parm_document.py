@@ -1,11 +1,11 @@
 """ParM's experiment for the documents: its newest live records, and its plans in virtual time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench import records
 from bench.readme import markdown
-from bench.sweep.parm import BASELINE, PLANS
+from bench.sweep.parm import BASELINE, PLANS, interval
 from bench.sweep.record import Record, read
 
 TITLES = (
@@ -43,32 +43,39 @@ def simulated() -> str:
     )
 
 
-def _live_rows(found: Iterable[Record]) -> Iterator[tuple[object, ...]]:
-    gap_ms = 0.0
+def _live_rows(found: Sequence[Record]) -> Iterator[tuple[object, ...]]:
+    gaps_ms = {
+        (record.plan, record.point): record.measured.latency.tail_gap_ms
+        for record in found
+        if record.system == BASELINE and record.measured
+    }
     for record in found:
         seen = record.measured
         if seen is None:
             continue
         latency = seen.latency
-        gap_ms = latency.tail_gap_ms if record.system == BASELINE else gap_ms
-        low, high = latency.p999_interval_ms
         yield (
             record.plan, f"{record.offered_qps:g}", record.title, f"{latency.p50_ms:.0f}",
             f"{latency.p99_ms:.0f}",
-            f"{latency.p999_ms:.0f} ({low:.0f}–{'?' if high is None else f'{high:.0f}'})",
-            f"{latency.tail_gap_ms:.0f}", f"{gap_ms / latency.tail_gap_ms:.1f}",
+            f"{latency.p999_ms:.0f} ({interval(latency)})",
+            f"{latency.tail_gap_ms:.0f}",
+            f"{gaps_ms[record.plan, record.point] / latency.tail_gap_ms:.1f}",
             f"{seen.cost.measured_load_factor:.2f}",
         )  # fmt: skip
 
 
-def _simulated_rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[object, ...]]:
-    gap_ms = 0.0
+def _simulated_rows(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[object, ...]]:
+    gaps_ms = {
+        (record["plan"], record["point"]): record["gap_ms"]
+        for record in found
+        if record["system"] == BASELINE
+    }
     for record in found:
-        gap_ms = record["gap_ms"] if record["system"] == BASELINE else gap_ms
         yield (
             record["plan"], record["point"].rpartition("=")[2], record["title"],
             *(f"{record[name]:.0f}" for name in ("p50_ms", "p99_ms", "p999_ms", "gap_ms")),
-            f"{gap_ms / record['gap_ms']:.1f}", f"{record['sent']:.2f}",
+            f"{gaps_ms[record['plan'], record['point']] / record['gap_ms']:.1f}",
+            f"{record['sent']:.2f}",
         )  # fmt: skip
 
 

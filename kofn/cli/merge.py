@@ -271,7 +271,7 @@ def _print(card: "CodeCard") -> None:
     if damping is not None:
         method += f", damping {damping:g}"
     elif COIN in (method, card.recipe["begin"] if method == DISTILL else ""):
-        method += ", the plain average: no damping was better beyond chance"
+        method += ", the plain average: no damping was surely better"
     best = [
         min(
             (row[j] for row in report["predicted_error"] if row[j] is not None),

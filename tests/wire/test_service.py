@@ -8,11 +8,14 @@ from support.until import until
 
 
 async def test_what_a_process_has_is_kept_from_its_garbage_collector() -> None:
-    """At once, and again with what the first program brought; what comes later is looked at."""
+    """At once, and again with what the first program brought; what comes later is looked at, also
+    where collections were put off until then."""
     loaded = asyncio.Event()
+    gc.disable()
     settling = asyncio.create_task(settle(loaded))
     try:
         await until(lambda: gc.get_freeze_count() > 10_000)
+        assert gc.isenabled()
         before = gc.get_freeze_count()
         brought: list[list[int]] = [[] for _ in range(10_000)]
         loaded.set()
@@ -23,3 +26,4 @@ async def test_what_a_process_has_is_kept_from_its_garbage_collector() -> None:
     finally:
         settling.cancel()
         gc.unfreeze()
+        gc.enable()

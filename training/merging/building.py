@@ -147,13 +147,11 @@ def _merged(work: _Work) -> tuple[tuple[nn.Module, ...], float | None]:
     else:
         modules = _written(work, [_parameters(work, row) for row in work.rows])
     if plan.method == DISTILL:
-        inputs = work.inputs
+        build, held = (targets_of(truth, work.rows) for truth in (work.build, work.held))
         for place, module in enumerate(modules):
-            aim, held = (
-                Aim(part, targets_of(truth, work.rows)[:, place])
-                for part, truth in ((inputs.build, work.build), (inputs.held, work.held))
-            )
-            distill(module, aim, held, plan.steps, plan.seed, work.tell)
+            aim = Aim(work.inputs.build, build[:, place])
+            judge = Aim(work.inputs.held, held[:, place])
+            distill(module, aim, judge, plan.steps, plan.seed, work.tell)
     return modules, damping
 
 
