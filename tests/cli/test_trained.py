@@ -22,13 +22,25 @@ LATE = '{"delay": {"law": "constant", "value_ms": 3000}}'
 
 
 def digits_past_a_straggler(up: Up) -> dict[str, Any]:
-    """What `kofn infer digits` prints while one worker is late."""
-    late = runner.invoke(app, ["faults", "set", LATE, "--worker", "worker-1", *up.master])
-    assert late.exit_code == 0, late.output
-    done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
+    """What `kofn infer digits` prints while one worker is late that nobody expected to be.
+
+    One that begins on the parity is soon known as late, and stays there: then another is made late.
+    """
+    found: dict[str, Any] = {}
+    for late in ("worker-1", "worker-2"):
+        printed("faults", "clear", *up.master)
+        printed("faults", "set", LATE, "--worker", late, *up.master)
+        found = json.loads(printed("infer", "digits", *up.master, "--json"))
+        if found["decoded"] > 0:
+            break
     return found
+
+
+def printed(*command: str) -> str:
+    """What `kofn` says to that; it succeeds."""
+    done = runner.invoke(app, list(command))
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 MLP = ("--model", "digits-mlp", "--k", "2", "--r", "1")
@@ -84,9 +96,8 @@ def squares(digits_store: Store) -> float:
     """A network of degree 2 by that name; its accuracy."""
     store = ["--store", str(digits_store.root)]
     train = ["--name", "squares", "--epochs", "2", "--set", "activation=square"]
-    done = runner.invoke(app, ["train", "base", *train, "--set", "hidden=[16]", *store, "--json"])
-    assert done.exit_code == 0, done.output
-    accuracy: float = json.loads(done.stdout)["metrics"]["test_accuracy"]["value"]
+    trained = json.loads(printed("train", "base", *train, "--set", "hidden=[16]", *store, "--json"))
+    accuracy: float = trained["metrics"]["test_accuracy"]["value"]
     return accuracy
 
 
@@ -113,13 +124,10 @@ def test_a_liar_is_survived_and_shown(squares: float, digits_store: Store, tmp_p
     up = start(digits_store.root, tmp_path / "log", *flags, *QUADRATIC)
     try:
         lie = '{"corruption": {"law": "sign-flip"}}'
-        done = runner.invoke(app, ["faults", "set", lie, "--worker", "worker-1", *up.master])
-        assert done.exit_code == 0, done.output
-        done = runner.invoke(app, ["infer", "digits", *up.master, "--json"])
-        assert done.exit_code == 0, done.output
-        found = json.loads(done.stdout)
-        done = runner.invoke(app, ["status", *up.master, "--json"])
-        states = {worker["name"]: worker for worker in json.loads(done.stdout)["workers"]}
+        printed("faults", "set", lie, "--worker", "worker-1", *up.master)
+        found = json.loads(printed("infer", "digits", *up.master, "--json"))
+        status = json.loads(printed("status", *up.master, "--json"))
+        states = {worker["name"]: worker for worker in status["workers"]}
         table = runner.invoke(app, ["status", *up.master], env={"COLUMNS": "250"}).stdout
     finally:
         assert up.end() == 0
