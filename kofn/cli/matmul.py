@@ -24,6 +24,7 @@ USABLE = 0.8  # of the machine's free memory, for all workers of a cluster of it
 
 
 def matmul(  # noqa: PLR0913 - each flag is an argument to typer
+    context: typer.Context,
     a: Annotated[Path, typer.Argument(metavar="A.npy", help="Matrix, float32 or float64.")],
     b: Annotated[Path, typer.Argument(metavar="B.npy", help="Matrix of the same dtype.")],
     out: Annotated[Path, typer.Option(help="Where A B goes, as .npy.")],
@@ -69,13 +70,17 @@ def matmul(  # noqa: PLR0913 - each flag is an argument to typer
     """
     from kofn.matrices.polydot import wish_of
     from kofn.wire.channels import tune_malloc
+    from worker.faults_text import parse_faults
 
     tune_malloc()
     wish = wish_of(m, p, n, family, spares, max_error, timeout_s)
     if master is not None and (workers, faults) != (None, None):
         raise typer.BadParameter("go without --master.", param_hint="--workers and --faults")
-    if master is None and tls is not None:
+    told_tls = getattr(context.get_parameter_source("tls"), "name", None) == "COMMANDLINE"
+    if master is None and told_tls:
         raise typer.BadParameter("goes with --master.", param_hint="--tls")
+    if faults:
+        parse_faults(faults)
     files = _Files(_matrix(a), _matrix(b), out)
     files.check(a, b)
     began_s = monotonic()

@@ -1,6 +1,7 @@
 """One service as a child process: started, heard when it serves, ended, its log in a file."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 from kofn.wire.errors import Unavailable
 
 START_S = 120.0  # importing torch on a machine that starts many processes at once
+END_S = 1.0  # from the end of its output to its own
 LOG_TAIL_BYTES = 2000
 
 # One thread a process: libraries that each start one a core fight for the cores they share.
@@ -61,6 +63,10 @@ class ServiceProcess:
             await self.kill()
             raise
         if not line:
+            # One that has ended must not be signalled: asyncio would not learn its status.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_S):
+                    await process.wait()
             await self.kill()
             raise Unavailable(f"{self._command[2]} did not start:\n{self._last_words()}")
         ready: dict[str, Any] = json.loads(line)

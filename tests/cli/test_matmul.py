@@ -36,6 +36,11 @@ def folder(tmp_path: Path) -> Path:
             ["A.npy", "A.npy", "--out", "C.npy", "--master", "127.0.0.1:1", "--workers", "3"],
             "go without --master",
         ),
+        (["A.npy", "A.npy", "--out", "C.npy", "--tls", "."], "goes with --master"),
+        (
+            ["A.npy", "A.npy", "--out", "C.npy", "--faults", '{"delay": {"law": "exponential"}}'],
+            "law must not be 'exponential'",
+        ),
     ],
 )
 def test_refusals(
@@ -47,3 +52,13 @@ def test_refusals(
     assert done.exit_code != 0
     assert says in f"{done.output} {done.exception}"
     assert (folder / "C.npy").read_text() == "mine"
+
+
+def test_tls_of_the_environment_is_for_calls_with_a_master(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has set it for other commands can multiply without a master; here the next refusal."""
+    monkeypatch.chdir(folder)
+    arguments = ["matmul", "A.npy", "A.npy", "--out", "A.npy"]
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, arguments, env={"KOFN_TLS": "."})
+    assert "must not be an operand" in done.output

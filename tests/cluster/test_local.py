@@ -42,11 +42,14 @@ async def test_a_killed_worker_comes_back_at_its_address(tmp_path: Path) -> None
     assert (tmp_path / "run" / "worker-1.log").stat().st_size > 0
 
 
-async def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """The end of its log is in the error, and the others are gone."""
+async def test_a_worker_that_cannot_start_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of its log is in the error, and the others are gone; asyncio has nothing to add."""
     with pytest.raises(kofn.Unavailable, match="no-such-device"):
         async with LocalWorkers(2, flags=("--device", "no-such-device")).running(tmp_path):
             pass
+    assert "child process" not in caplog.text
 
 
 async def test_a_deployment_that_cannot_be_bound_says_why(tmp_path: Path) -> None:
