@@ -1,5 +1,6 @@
 """`kofn status`: what a running master says of its workers and deployments."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -43,10 +44,12 @@ _WORKER = (
     "lost", "lies", "cancelled", "p50 ms", "p99 ms",
 )  # fmt: skip
 
+_KEYS = re.compile(r"\(.*\)")  # of a code's repr; --json has them
+
 
 def _deployment_row(told: control_pb2.DeploymentStatus) -> tuple[object, ...]:
     return (
-        told.name, "yes" if told.ready else "no", told.code, told.k, told.n,
+        told.name, "yes" if told.ready else "no", _KEYS.sub("", told.code), told.k, told.n,
         told.recovery_threshold, "yes" if told.exact else "no", told.policy,
         f"{told.queued_rows}/{told.queue_limit_rows}", told.answered_rows, told.decoded_rows,
         told.failed_rows, f"{told.p50_ms:.1f}", f"{told.p99_ms:.1f}",

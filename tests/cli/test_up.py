@@ -48,8 +48,8 @@ def test_status_tells_workers_and_deployments(up: Up) -> None:
     (deployment,) = status["deployments"]
     assert (deployment["name"], deployment["k"], deployment["n"]) == ("digits", 2, 3)
     assert deployment["code"] == "Parity(k=2, n=3, weights='average', trained=False), calibrated"
-    table = runner.invoke(app, ["status", *up.master])
-    for word in ("worker-0", "worker-2", "digits", "127.0.0.1"):
+    table = runner.invoke(app, ["status", *up.master], env={"COLUMNS": "200"})
+    for word in ("worker-0", "worker-2", "digits", "127.0.0.1", "Parity, calibrated"):
         assert word in table.stdout
 
 
