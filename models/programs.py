@@ -6,6 +6,7 @@ Does not fetch or keep archives (`models/store.py`) and does not train.
 In the query's way: the worker's device thread calls a `Program` with one shard's tensors.
 """
 
+import contextlib
 import copy
 import io
 import json
@@ -164,6 +165,12 @@ def export_program(module: nn.Module, example: Tensor | Sequence[Tensor]) -> byt
         buffer = io.BytesIO()
         torch.export.save(exported, buffer)
     return pack(open_archive(_without_guards(buffer.getvalue())))
+
+
+def import_loader() -> None:
+    """Import what a first `load_program` would wait a second for. Any thread may call this."""
+    with contextlib.suppress(ImportError):  # not torch's promise: then the first load does it
+        import torch._export.serde.serialize  # noqa: F401
 
 
 def load_program(

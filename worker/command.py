@@ -155,7 +155,8 @@ def command() -> None:
 async def _serve(
     config: WorkerConfig, tracing: Tracing | None, ready_file: Path | None, until_eof: bool
 ) -> None:
-    from worker.server import WorkerServer  # after the settings: torch takes seconds to import
+    from models.programs import import_loader  # after the settings: torch takes seconds to import
+    from worker.server import WorkerServer
 
     tune_malloc()
     stop = stop_event(until_eof)
@@ -166,6 +167,8 @@ async def _serve(
         running = asyncio.create_task(server.run(), name="worker")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         settling = asyncio.create_task(settle(server.programs.any_loaded), name="settle")
+        # Before a master has found the worker and sends a program.
+        importing = asyncio.create_task(asyncio.to_thread(import_loader), name="import")
         try:
             done, _ = await asyncio.wait({running, stopping}, return_when="FIRST_COMPLETED")
             if running in done:
@@ -174,3 +177,4 @@ async def _serve(
             running.cancel()
             stopping.cancel()
             settling.cancel()
+            importing.cancel()
