@@ -53,7 +53,7 @@ class NodesConfig(BaseModel):
     blocks: Size = 4
     steps: Size = 600
     batch_size: Size = 64
-    lr: float = 0.2
+    lr: float = 0.1
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float = 0.0

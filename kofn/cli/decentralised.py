@@ -47,6 +47,7 @@ class Trained:
         deaths: of nodes, each of which was started again.
         difference: relative, of the weights from those of the same training with whole weights,
             the largest of all layers; None where that was not asked for.
+        plain_accuracy: on the test set, of that training.
     """
 
     test_accuracy: float
@@ -57,6 +58,7 @@ class Trained:
     deaths: int
     wall_time_s: float
     difference: float | None
+    plain_accuracy: float | None
 
 
 def settings_of(
@@ -101,7 +103,10 @@ def train_together(settings: "NodesConfig", *, compare: bool, as_json: bool) -> 
         f"{trained.wall_time_s:.0f} s; {trained.deaths} nodes died and came back"
     )
     if trained.difference is not None:
-        words.print(f"weights differ by {trained.difference:.1e} from those trained without nodes")
+        words.print(
+            f"weights differ by {trained.difference:.1e} from those trained without nodes, whose "
+            f"test accuracy is {trained.plain_accuracy:.4f}"
+        )
     if as_json:
         print_json(asdict(trained))
 
@@ -114,6 +119,8 @@ async def _until_told(training: "Coroutine[Any, Any, Trained]") -> Trained:
 
 
 async def _trained(settings: "NodesConfig", *, compare: bool) -> Trained:
+    import numpy as np
+
     from kofn.launch import LocalNodes
     from models import data
     from nodes.wire import RemotePeers
@@ -141,11 +148,23 @@ async def _trained(settings: "NodesConfig", *, compare: bool) -> Trained:
         began_s = time.perf_counter()
         weights = await _collected(plan, peers, here, given_up)
         took_s = time.perf_counter() - began_s
-    found = plan.network.predict(weights, test.images.flatten(1).numpy())
-    right = int((found == test.labels.numpy()).sum())
+    images, labels = test.images.flatten(1).numpy(), test.labels.numpy()
+
+    def right(weights: "list[Array]") -> int:
+        return int((plan.network.predict(weights, images) == labels).sum())
+
+    difference = plain_accuracy = None
+    if compare:
+        plain = await _plainly(plan)
+        plain_accuracy = right(plain) / len(images)
+        difference = max(
+            float(np.linalg.norm(one - other) / np.linalg.norm(other))
+            for one, other in zip(weights, plain, strict=True)
+        )
+    hits = right(weights)
     return Trained(
-        right / len(found), right, len(found), count, plan.recipe.steps, deaths.total(),
-        round(took_s, 2), await _difference(plan, weights) if compare else None,
+        hits / len(images), hits, len(images), count, plan.recipe.steps, deaths.total(),
+        round(took_s, 2), difference, plain_accuracy,
     )  # fmt: skip
 
 
@@ -200,9 +219,8 @@ async def _show(plan: "Plan", peers: "RemotePeers") -> None:
             await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def _difference(plan: "Plan", weights: "list[Array]") -> float:
-    import numpy as np
-
+async def _plainly(plan: "Plan") -> "list[Array]":
+    """Weights of the same training without nodes."""
     from training.coded.plain import plainly
 
     is_over = threading.Event()
@@ -213,13 +231,9 @@ async def _difference(plan: "Plan", weights: "list[Array]") -> float:
 
     try:
         with words.status("training with whole weights, to compare"):
-            expected = await asyncio.to_thread(plainly, plan, tell)
+            return await asyncio.to_thread(plainly, plan, tell)
     finally:
         is_over.set()
-    return max(
-        float(np.linalg.norm(one - other) / np.linalg.norm(other))
-        for one, other in zip(weights, expected, strict=True)
-    )
 
 
 def _free(count: int) -> list[str]:

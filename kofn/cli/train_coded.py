@@ -45,7 +45,7 @@ def train_coded(  # noqa: PLR0913 - each flag is an argument to typer
     ] = "4",
     steps: Annotated[int, typer.Option(min=1, help="In all.")] = 600,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.2,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.1,
     momentum: Annotated[float, typer.Option(min=0, help="Of SGD.")] = 0.0,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of SGD.")] = 0.0,
     clip: Annotated[float, typer.Option(min=0, help="Largest norm of a gradient; 0: any.")] = 0.0,
@@ -251,7 +251,11 @@ def _tell(trained: "CodedTrained", as_json: bool) -> None:
     )
     if trained.difference is not None:
         words.print(
-            f"weights differ by {trained.difference:.1e} from those trained without workers"
+            f"weights differ by {trained.difference:.1e} from those trained without workers, whose "
+            f"test accuracy is {trained.plain_accuracy:.4f}"
         )
     if as_json:
-        print_json({**asdict(trained.card), **asdict(report), "difference": trained.difference})
+        beside = {
+            "difference": trained.difference, "plain_accuracy": trained.plain_accuracy,
+        }  # fmt: skip
+        print_json({**asdict(trained.card), **asdict(report), **beside})

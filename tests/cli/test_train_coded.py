@@ -49,6 +49,8 @@ async def test_a_model_is_trained_over_workers_and_kept(tmp_path: Path, *, with_
     assert process.returncode == 0, errors.decode()
     told = json.loads(output)
     assert told["difference"] < 5e-6
+    accuracy = told["metrics"]["test_accuracy"]["value"]
+    assert told["plain_accuracy"] == pytest.approx(accuracy, abs=0.003)  # one image
     assert told["rollbacks"] == 0
     store = Store(tmp_path, shipped=None)
     assert store.names() == ("coded",)
@@ -109,6 +111,7 @@ async def test_nodes_train_without_a_master_though_one_is_killed(tmp_path: Path)
     assert process.returncode == 0, errors.decode()
     told = json.loads(output)
     assert told["difference"] < 5e-6
+    assert told["plain_accuracy"] == pytest.approx(told["test_accuracy"], abs=0.003)  # one image
     assert told["deaths"] == 1
     assert "died (-9)" in errors.decode()
 

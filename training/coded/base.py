@@ -59,6 +59,7 @@ class CodedTrained:
         report: what happened to the coded weights.
         difference: relative, of the weights from those of the same training without nodes, the
             largest of all layers; None where that was not asked for.
+        plain_accuracy: on the test set, of that training.
     """
 
     module: nn.Module
@@ -66,6 +67,7 @@ class CodedTrained:
     card: Card
     report: Report
     difference: float | None
+    plain_accuracy: float | None
 
 
 def train_coded(
@@ -105,13 +107,14 @@ def train_coded(
     _descend(model, plan, whole, report, tell)
     module = decoded(model)
     took_s = time.perf_counter() - began_s
-    difference = None
+    test = data.load(plan.dataset, "test")
+    difference = plain_accuracy = None
     if compare:
         _descend(fresh, plan, whole, Report(), lambda step, loss: None)
         pairs = zip(module.state_dict().values(), fresh.state_dict().values(), strict=True)
         difference = max(float((a - b).norm() / b.norm()) for a, b in pairs if b.norm())
+        plain_accuracy = right(fresh.float(), test) / len(test.images)
     module = module.float()
-    test = data.load(plan.dataset, "test")
     archive = export_program(module, whole.images[:1])
     card = Card(
         name=name,
@@ -134,7 +137,7 @@ def train_coded(
         device=device_name("cpu", None),
         wall_time_s=round(took_s, 2),
     )
-    return CodedTrained(module, archive, card, report, difference)
+    return CodedTrained(module, archive, card, report, difference, plain_accuracy)
 
 
 def _fresh(plan: CodedPlan, whole: DataSet) -> nn.Module:

@@ -36,7 +36,7 @@ class CodedRecipe:
 
     steps: int = 600
     batch_size: int = 64
-    lr: float = 0.2
+    lr: float = 0.1
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float = 0.0
