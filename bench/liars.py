@@ -21,13 +21,13 @@ from codes.calibrated import Calibrated, measure_moments
 from codes.lagrange import Lagrange
 from codes.locating import LocatesErrors, TooManyErrors
 from codes.moments import ROWS_AT_ONCE
+from master.config import QUERIES_OF_LIARS
 from models import data
 from models.programs import Program, load_program
 from models.store import Store
 from training.base import train_and_store
 from worker.faults import Corruption, Faults, Injector
 
-CALIBRATION = 1000  # queries, as a deployment takes by default
 LAWS = {
     "noise 10": Corruption("gaussian", scale=10.0),  # in logits, as the papers count
     "noise 100": Corruption("gaussian", scale=100.0),
@@ -62,7 +62,7 @@ class Case:
         generator = torch.Generator().manual_seed(seed)
         if not isinstance(code, LocatesErrors):
             images = data.load(dataset, "train").images
-            chosen = torch.randperm(len(images), generator=generator)[:CALIBRATION]
+            chosen = torch.randperm(len(images), generator=generator)[:QUERIES_OF_LIARS]
             code = Calibrated(code, measure_moments(code, answer, images[chosen], seed=seed))
         test = data.load(dataset, "test")
         order = torch.randperm(len(test.labels), generator=generator)

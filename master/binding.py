@@ -20,7 +20,7 @@ from codes.polydot import LinearLayers
 from codes.stages import STEM
 from codes.verify import program_error
 from kofn.wire.errors import FailedPrecondition, InvalidArgument, NotFound
-from master.config import Calibration, DeploymentConfig
+from master.config import DeploymentConfig
 from master.encoding import Encoder
 from master.layers.network import Network
 from master.trained import trained_code
@@ -87,7 +87,7 @@ def bind(config: DeploymentConfig, store: Store) -> Binding:
         _check_honest(code, models[0])
     cards = [card for _, card in found]
     if config.code.calibrated:
-        code = _calibrated(code, loaded, config.calibration, cards[0])
+        code = _calibrated(code, loaded, config, cards[0])
     elif config.policy.liars and isinstance(code, Coin) and not code.can_judge:
         raise InvalidArgument(
             "policy.liars must be 0: the merged models were kept without outputs on calibration "
@@ -224,8 +224,9 @@ def _archive(program: str, store: Store) -> tuple[bytes, Card | None]:
 
 
 def _calibrated(
-    code: Code, programs: Mapping[str, Program], wish: Calibration, card: Card | None
+    code: Code, programs: Mapping[str, Program], config: DeploymentConfig, card: Card | None
 ) -> Code:
+    wish = config.calibration
     name = wish.dataset or (card.dataset if card is not None else None)
     if name is None:
         raise InvalidArgument(
@@ -240,13 +241,14 @@ def _calibrated(
             f"the program takes {query}."
         )
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(wish.seed))
+    chosen = chosen[: wish.count(config.policy.liars)]
     by_role = {role: partial(_answer, program) for role, program in programs.items()}
     try:
-        moments = measure_moments(code, by_role, images[chosen[: wish.queries]], seed=wish.seed)
+        moments = measure_moments(code, by_role, images[chosen], seed=wish.seed)
         calibrated = Calibrated(code, moments)
     except ValueError as error:
         raise InvalidArgument(f"code.calibrated: {error}") from error
-    log.info("calibrated", code=repr(code), dataset=name, queries=min(wish.queries, len(images)))
+    log.info("calibrated", code=repr(code), dataset=name, queries=len(chosen))
     return calibrated
 
 

@@ -23,6 +23,8 @@ from master.policy import Delay, Policy, Wait
 
 SOURCE, EXPECTED_ERROR = "source", "expected_error"  # outputs beside the models' own
 RESERVED = (MEAN, SOURCE, EXPECTED_ERROR)
+USUAL_QUERIES = 1000  # that a calibrated code is measured with
+QUERIES_OF_LIARS = 4000  # what is suspicious is told by the tails of honest results
 ANY = "any"  # recovery threshold: whatever responds is decoded
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -194,8 +196,12 @@ class Calibration(Strict):
     """Unlabelled queries that a calibrated code is measured with, once, at deployment."""
 
     dataset: str | None = None  # default: the one that the program's card names
-    queries: int = Field(1000, ge=20)
+    queries: int | None = Field(None, ge=20)  # default: USUAL_QUERIES, or QUERIES_OF_LIARS
     seed: int = 0
+
+    def count(self, liars: int) -> int:
+        """Queries, where so many liars are looked for."""
+        return self.queries or (QUERIES_OF_LIARS if liars else USUAL_QUERIES)
 
 
 class DeploymentConfig(Strict):

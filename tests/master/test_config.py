@@ -3,7 +3,7 @@
 import pytest
 
 from kofn.settings import SettingsError, parse_yaml
-from master.config import DeploymentConfig, MasterConfig
+from master.config import Calibration, DeploymentConfig, MasterConfig
 
 GOOD = """\
 server: {port: 0, metrics_port: null}
@@ -102,3 +102,10 @@ def test_liars_that_can_be_found_are_accepted() -> None:
         policy = DeploymentConfig.model_validate(config).policy.make()
         assert policy.liars == 1
         assert "1 liar" in str(policy)
+
+
+def test_liars_take_a_larger_sample_of_honest_queries() -> None:
+    """Unless it is said how many."""
+    assert Calibration().count(liars=0) == 1000
+    assert Calibration().count(liars=1) == 4000
+    assert Calibration(queries=20).count(liars=1) == 20
