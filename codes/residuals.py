@@ -6,18 +6,21 @@ normal, so that what is suspicious is learned from a sample of honest groups: fo
 responders, and for as many groups as are judged together. Pure; `codes.calibrated` locates by it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.special import bdtrik
 
 from codes.base import Matrix
 
 POOLS = (1, 2, 4, 8, 16, 32)  # groups judged together; other numbers as the next one below
 DRAWS = 2000  # batches drawn from the sample of honest groups: the most extreme 5 tell the limit
 FOLDS = 5  # a part of the sample is scored by the moments of the others: its own fit too well
-CAUTION = 0.25  # the limit is set at this part of the share: a sample tells little of its tails
+CONFIDENCE = 0.75  # that no more honest groups are beyond the limit than were meant to be
+LEAST = 0.25  # of those that were meant: what a small sample's largest group is taken for
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,21 @@ def leave_one_out(
     if pool > 1:
         drawn = np.random.default_rng(pool).integers(len(scores), size=(DRAWS, pool))
         scores = scores[drawn].mean(axis=1)
-    beyond = 1 - CAUTION * false_alarms
-    limit = float(np.quantile(scores.max(axis=1), beyond, method="higher"))
+    within = 1 - _share(len(sample), false_alarms)
+    limit = float(np.quantile(scores.max(axis=1), within, method="higher"))
     whitening = _whitening(sample.mean(axis=0) + extra, sizes)
     return LeaveOneOut(whitening, tuple(sizes), limit)
+
+
+def _share(count: int, meant: float) -> float:
+    """Of a sample of honest groups, those beyond a limit that at most the share `meant` is to pass:
+    fewer in a small sample, which tells little of its tails.
+
+    Of `count` groups, those beyond a limit that exactly the share `meant` passes are binomial: the
+    limit is where fewer are, but for a chance of CONFIDENCE (Wilks' tolerance limit).
+    """
+    beyond: int = math.ceil(bdtrik(1 - CONFIDENCE, count, meant))
+    return max(LEAST * meant, beyond / (count + 1))
 
 
 def _whitening(covariance: Matrix, sizes: Sequence[int]) -> Matrix:
