@@ -70,7 +70,7 @@ def test_honest_batches_are_left_alone_as_promised(berrut: Calibrated, g: int) -
 
 
 def test_most_samples_keep_the_rate() -> None:
-    """Of 60 limits, each from 500 groups, a quarter may let more than 1 honest one in 100 be accused."""
+    """Of 60 limits, each from 500 groups, a quarter may be passed by more than 1 in 100."""
     rng = np.random.default_rng(0)
 
     def sample(count: int) -> np.ndarray:
