@@ -24,7 +24,7 @@ from master.policy import Delay, Policy, Wait
 SOURCE, EXPECTED_ERROR = "source", "expected_error"  # outputs beside the models' own
 RESERVED = (MEAN, SOURCE, EXPECTED_ERROR)
 USUAL_QUERIES = 1000  # that a calibrated code is measured with
-QUERIES_OF_LIARS = 4000  # what is suspicious is told by the tails of honest results
+QUERIES_OF_LIARS = 8000  # what is suspicious is told by the tails of honest results
 ANY = "any"  # recovery threshold: whatever responds is decoded
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]

@@ -107,5 +107,5 @@ def test_liars_that_can_be_found_are_accepted() -> None:
 def test_liars_take_a_larger_sample_of_honest_queries() -> None:
     """Unless it is said how many."""
     assert Calibration().count(liars=0) == 1000
-    assert Calibration().count(liars=1) == 4000
+    assert Calibration().count(liars=1) == 8000
     assert Calibration(queries=20).count(liars=1) == 20
