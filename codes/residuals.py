@@ -19,7 +19,7 @@ from codes.base import Matrix
 POOLS = (1, 2, 4, 8, 16, 32)  # groups judged together; other numbers as the next one below
 DRAWS = 2000  # batches drawn from the sample of honest groups: the most extreme 5 tell the limit
 FOLDS = 5  # a part of the sample is scored by the moments of the others: its own fit too well
-CONFIDENCE = 0.9  # that no more honest groups are beyond the limit than were meant to be
+CONFIDENCE = 0.98  # that no more honest groups are beyond the limit than were meant to be
 LEAST = 0.25  # of those that were meant: what a small sample's largest group is taken for
 
 

@@ -243,13 +243,12 @@ def _calibrated(
     chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(wish.seed))
     chosen = chosen[: wish.count(config.policy.liars)]
     by_role = {role: partial(_answer, program) for role, program in programs.items()}
+    log.info("calibrating", code=repr(code), dataset=name, queries=len(chosen))
     try:
         moments = measure_moments(code, by_role, images[chosen], seed=wish.seed)
-        calibrated = Calibrated(code, moments)
+        return Calibrated(code, moments)
     except ValueError as error:
         raise InvalidArgument(f"code.calibrated: {error}") from error
-    log.info("calibrated", code=repr(code), dataset=name, queries=len(chosen))
-    return calibrated
 
 
 def _answer(program: Program, queries: torch.Tensor) -> torch.Tensor:
