@@ -80,7 +80,7 @@ def test_most_samples_keep_the_rate() -> None:
     beyond = []
     for _ in range(60):
         test = leave_one_out(sample(1000), [1, 1, 1], 1, ridge=1e-9, false_alarms=0.01)
-        energy = np.einsum("ra,gab,rb->gr", test.whitening, sample(4000), test.whitening)
+        energy = np.einsum("ra,gab,rb->gr", test.whitening, sample(20_000), test.whitening)
         beyond.append((np.sqrt(energy).max(axis=1) > test.limit).mean())
     assert sum(share > 0.01 for share in beyond) <= 3
     assert 0.002 < np.mean(beyond) < 0.006  # 4 of 1001 are meant
