@@ -42,7 +42,7 @@ class Calibrated(LocatesErrors):
 
     Locates errors: a result that is too far from what the others say of it is accused, one by one,
     the worst first. What is too far was measured on honest results, meant such that in at most a
-    share `false_alarms` of honest batches anybody is accused: it is a sample's tail. A lie that is
+    share `false_alarms` of honest batches anybody is accused, by a sample's tail. A lie that is
     no larger than the code's own error is not seen. It never says that there are too many.
 
     Source: design of this project; textbook linear estimation.
