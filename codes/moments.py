@@ -135,7 +135,7 @@ def measure_moments(
             [rows, *answer]. One program alone stands for a code whose roles are all "base". A
             "stem" among them is what queries go through before they are coded.
         queries: unlabelled, as clients send them, best such that no program was trained on; at
-            least 2 q, at best a thousand.
+            least 2 q, at best a thousand; some thousands where liars are to be located.
         seed: of the groupings.
         groupings: at least 1.
 

@@ -17,10 +17,12 @@ from scipy.special import bdtrik
 from codes.base import Matrix
 
 POOLS = (1, 2, 4, 8, 16, 32)  # groups judged together; other numbers as the next one below
-DRAWS = 2000  # batches drawn from the sample of honest groups: the most extreme 5 tell the limit
+DRAWS = (
+    2000  # batches drawn from the sample of honest groups: the 5 to 20 most extreme tell the limit
+)
 FOLDS = 5  # a part of the sample is scored by the moments of the others: its own fit too well
-CONFIDENCE = 0.98  # that no more honest groups are beyond the limit than were meant to be
-LEAST = 0.25  # of those that were meant: what a small sample's largest group is taken for
+CONFIDENCE = 0.98  # share of samples whose limit keeps the rate, if their groups are independent
+LEAST = 0.25  # of the share that was meant: the limit is no stricter, however small the sample
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ def leave_one_out(
 
 
 def _share(count: int, meant: float) -> float:
-    """Of a sample of honest groups, those beyond a limit that at most the share `meant` is to pass:
-    fewer in a small sample, which tells little of its tails.
+    """Share of `count` honest groups that the limit leaves beyond itself, for at most the share
+    `meant` of all honest groups to be there: less of a small sample, which tells little of tails.
 
-    Of `count` groups, those beyond a limit that exactly the share `meant` passes are binomial: the
-    limit is where fewer are, but for a chance of CONFIDENCE (Wilks' tolerance limit).
+    How many of `count` are beyond a limit that exactly `meant` of all pass is binomial. As many are
+    left as, with probability CONFIDENCE, that is at least (Wilks' tolerance limit). Moments that
+    were measured in several groupings have each query in several groups, and promise a little less.
     """
     beyond: int = math.ceil(bdtrik(1 - CONFIDENCE, count, meant))
     return max(LEAST * meant, beyond / (count + 1))

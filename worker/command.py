@@ -168,7 +168,7 @@ async def _serve(
         stopping = asyncio.create_task(stop.wait(), name="signal")
         settling = asyncio.create_task(settle(server.programs.any_loaded), name="settle")
         # Before a master has found the worker and sends a program.
-        importing = asyncio.create_task(asyncio.to_thread(import_loader), name="import")
+        asyncio.get_running_loop().run_in_executor(None, import_loader)
         try:
             done, _ = await asyncio.wait({running, stopping}, return_when="FIRST_COMPLETED")
             if running in done:
@@ -177,4 +177,3 @@ async def _serve(
             running.cancel()
             stopping.cancel()
             settling.cancel()
-            importing.cancel()

@@ -76,11 +76,11 @@ def matmul(  # noqa: PLR0913 - each flag is an argument to typer
     wish = wish_of(m, p, n, family, spares, max_error, timeout_s)
     if master is not None and (workers, faults) != (None, None):
         raise typer.BadParameter("go without --master.", param_hint="--workers and --faults")
-    told_tls = getattr(context.get_parameter_source("tls"), "name", None) == "COMMANDLINE"
-    if master is None and told_tls:
+    source = context.get_parameter_source("tls")  # an enum of click's or of typer's own copy of it
+    if master is None and source is not None and source.name == "COMMANDLINE":
         raise typer.BadParameter("goes with --master.", param_hint="--tls")
     if faults:
-        parse_faults(faults)
+        parse_faults(faults).inlined(Path())
     files = _Files(_matrix(a), _matrix(b), out)
     files.check(a, b)
     began_s = monotonic()

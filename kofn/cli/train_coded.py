@@ -255,7 +255,5 @@ def _tell(trained: "CodedTrained", as_json: bool) -> None:
             f"test accuracy is {trained.plain_accuracy:.4f}"
         )
     if as_json:
-        beside = {
-            "difference": trained.difference, "plain_accuracy": trained.plain_accuracy,
-        }  # fmt: skip
-        print_json({**asdict(trained.card), **asdict(report), **beside})
+        compared = {name: getattr(trained, name) for name in ("difference", "plain_accuracy")}
+        print_json({**asdict(trained.card), **asdict(report), **compared})

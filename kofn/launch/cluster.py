@@ -20,6 +20,7 @@ from kofn.launch.stacked import Stacked
 from kofn.wire.errors import Unavailable
 
 MASTER_DRAIN_S = 10.0
+MASTER_START_S = 600.0  # it calibrates first, on one core: a ResNet-18 takes 20 ms an image
 LOOK_AGAIN_S = 0.5
 
 
@@ -127,7 +128,7 @@ class Cluster(Stacked):
             ["--config", str(file), *store, *self._master_flags],
             self.folder / "master.log",
         )
-        ready = await self._master.start()
+        ready = await self._master.start(MASTER_START_S)
         self._stack.push_async_callback(self._master.stop, 2 * MASTER_DRAIN_S)
         self.address, self.metrics_address = ready["address"], ready["metrics_address"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kofn.wire.errors import Unavailable
 
-START_S = 600.0  # a master calibrates first: 8,000 queries through a deep network take minutes
+START_S = 120.0  # importing torch on a machine that starts many processes at once
 END_S = 1.0  # from the end of its output to its own
 LOG_TAIL_BYTES = 2000
 
@@ -37,7 +37,7 @@ class ServiceProcess:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> Mapping[str, Any]:
+    async def start(self, patience_s: float = START_S) -> Mapping[str, Any]:
         """Start it and wait until it serves; returns what it wrote into its ready file.
 
         Raises:
@@ -55,7 +55,7 @@ class ServiceProcess:
             )
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(patience_s):
                 line = await process.stdout.readline()
         except TimeoutError:
             line = b""

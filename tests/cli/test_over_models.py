@@ -14,6 +14,7 @@ from kofn.cli import app
 from models import data
 from models.programs import load_program
 from models.store import Store
+from support.commands import run
 from support.families import family, keep
 
 RUNNER = CliRunner()
@@ -21,13 +22,6 @@ LATE = '{"delay": {"law": "constant", "value_ms": 3000, "interruptible": true}}'
 COUNT = 48
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def run(*arguments: str, status: int = 0) -> str:
-    """Standard output of a command."""
-    done = RUNNER.invoke(app, list(arguments))
-    assert done.exit_code == status, f"{done.output}\n{done.exception}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

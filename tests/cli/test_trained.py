@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from kofn.cli import app
 from kofn.cli.up import usual_k
 from models.store import Store
-from support.commands import PATIENCE_S, Up, start
+from support.commands import PATIENCE_S, Up, run, start
 
 runner = CliRunner()
 
@@ -28,19 +28,12 @@ def digits_past_a_straggler(up: Up) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for late in ("worker-1", "worker-2"):
-        printed("faults", "clear", *up.master)
-        printed("faults", "set", LATE, "--worker", late, *up.master)
-        found = json.loads(printed("infer", "digits", *up.master, "--json"))
+        run("faults", "clear", *up.master)
+        run("faults", "set", LATE, "--worker", late, *up.master)
+        found = json.loads(run("infer", "digits", *up.master, "--json"))
         if found["decoded"] > 0:
             break
     return found
-
-
-def printed(*command: str) -> str:
-    """What `kofn` says to that; it succeeds."""
-    done = runner.invoke(app, list(command))
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 MLP = ("--model", "digits-mlp", "--k", "2", "--r", "1")
@@ -96,7 +89,7 @@ def squares(digits_store: Store) -> float:
     """A network of degree 2 by that name; its accuracy."""
     store = ["--store", str(digits_store.root)]
     train = ["--name", "squares", "--epochs", "2", "--set", "activation=square"]
-    trained = json.loads(printed("train", "base", *train, "--set", "hidden=[16]", *store, "--json"))
+    trained = json.loads(run("train", "base", *train, "--set", "hidden=[16]", *store, "--json"))
     accuracy: float = trained["metrics"]["test_accuracy"]["value"]
     return accuracy
 
@@ -124,9 +117,9 @@ def test_a_liar_is_survived_and_shown(squares: float, digits_store: Store, tmp_p
     up = start(digits_store.root, tmp_path / "log", *flags, *QUADRATIC)
     try:
         lie = '{"corruption": {"law": "sign-flip"}}'
-        printed("faults", "set", lie, "--worker", "worker-1", *up.master)
-        found = json.loads(printed("infer", "digits", *up.master, "--json"))
-        status = json.loads(printed("status", *up.master, "--json"))
+        run("faults", "set", lie, "--worker", "worker-1", *up.master)
+        found = json.loads(run("infer", "digits", *up.master, "--json"))
+        status = json.loads(run("status", *up.master, "--json"))
         states = {worker["name"]: worker for worker in status["workers"]}
         table = runner.invoke(app, ["status", *up.master], env={"COLUMNS": "250"}).stdout
     finally:

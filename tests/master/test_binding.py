@@ -51,6 +51,17 @@ def test_a_student_is_calibrated_on_queries_that_it_has_not_seen(trained_store: 
     assert 0 < error[1] < 0.5
 
 
+def test_who_looks_for_liars_is_calibrated_on_more_queries(digits_store: Store) -> None:
+    """All that the data set has in place of a thousand: two to a group, in four groupings."""
+    plain = deployment(name="berrut", n=6, calibrated=True)
+    wary = plain.model_copy(update={"policy": PolicyConfig(liars=1)})
+    usual, more = (bind(told, digits_store).code for told in (plain, wary))
+    assert isinstance(usual, Calibrated)
+    assert isinstance(more, Calibrated)
+    assert len(usual.moments.group_covs) == 4 * 500
+    assert len(more.moments.group_covs) > 4 * 700
+
+
 def test_another_base_model_is_refused_with_both_hashes(trained_store: Store) -> None:
     """The same architecture and name of the data, trained once more."""
     other = train_and_store("digits", "mlp", store=trained_store, name="again", epochs=1, seed=1)

@@ -1,4 +1,4 @@
-"""`kofn` as a user runs it: as a process of its own."""
+"""`kofn` as a user runs it: as a process of its own, or in this one where that is the same."""
 
 import json
 import os
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from typer.testing import CliRunner
+
+from kofn.cli import app
 
 PATIENCE_S = 60
 KOFN = [sys.executable, "-c", "from kofn.cli import main; main()"]
@@ -70,3 +73,10 @@ def kofn(*arguments: str, status: int = 0, environment: Mapping[str, str] | None
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def run(*arguments: str, status: int = 0) -> str:
+    """Run a command in this process; its standard output."""
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == status, f"{done.output}\n{done.exception}"
+    return done.stdout
