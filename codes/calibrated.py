@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from codes.base import Code, Matrix, Vector, remember
 from codes.exact_case import ExactCase
 from codes.linear import LinearDecoding
-from codes.locating import LocatesErrors, most_liars
+from codes.locating import Doubts, Values, most_liars
 from codes.moments import Moments, measure_moments
 from codes.residuals import POOLS, LeaveOneOut, leave_one_out
 
@@ -25,7 +25,7 @@ __all__ = ["Calibrated", "Moments", "measure_moments"]
 
 @final
 @dataclass(frozen=True)
-class Calibrated(LocatesErrors):
+class Calibrated(Doubts):
     """LMMSE decoder around a linear code, approximate: least expected squared error of all affine
     decoders, and that error is known before anything is decoded.
 
@@ -199,20 +199,40 @@ class Calibrated(LocatesErrors):
         return error
 
     def _locate(
-        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+        self, values: Values, slots: tuple[int, ...], most: int, sure: frozenset[int]
     ) -> Sequence[int]:
-        mean = self.moments.result_mean.reshape(self.moments.rows, 1, -1)
-        centred = values - mean[self.rows_of(slots)]
-        left, accused = list(slots), list[int]()
-        while len(left) > 1 and len(accused) < most:
-            worst = self._test(tuple(left), values.shape[1]).worst(centred)
+        left, accused = slots, list[int]()
+        while len(accused) < most:
+            worst = self._doubt(values, left, self.false_alarms, sure)
             if worst is None:
                 break
-            before = len(self.rows_of(left[:worst]))
-            rows = range(before, before + len(self.rows_of(left[worst : worst + 1])))
-            centred = np.delete(centred, rows, axis=0)
-            accused.append(left.pop(worst))
+            kept = [row for row, slot in enumerate(self._owners(left)) if slot != worst]
+            values, left = values[kept], tuple(slot for slot in left if slot != worst)
+            accused.append(worst)
         return accused
+
+    def _doubt(
+        self, values: Values, slots: tuple[int, ...], share: float, sure: frozenset[int]
+    ) -> int | None:
+        candidates = [place for place, slot in enumerate(slots) if slot not in sure]
+        if len(slots) < 2 or not candidates:
+            return None
+        test = self._test(slots, values.shape[1])
+        scores = test.scores(self._centred(values, slots))
+        worst = max(candidates, key=lambda place: scores[place])
+        return slots[worst] if scores[worst] > test.limit(share) else None
+
+    def _misfit(self, values: Values, slots: tuple[int, ...], slot: int) -> float:
+        scores = self._test(slots, values.shape[1]).scores(self._centred(values, slots))
+        return float(scores[slots.index(slot)])
+
+    def _owners(self, slots: Sequence[int]) -> list[int]:
+        """The slot of each of their rows."""
+        return [slot for slot in slots for _ in self._rows[slot]]
+
+    def _centred(self, values: Values, slots: Sequence[int]) -> Values:
+        mean = self.moments.result_mean.reshape(self.moments.rows, 1, -1)
+        return np.asarray(values - mean[self.rows_of(slots)], np.float64)
 
     def _test(self, slots: tuple[int, ...], groups: int) -> LeaveOneOut:
         key = (slots, max(size for size in POOLS if size <= groups))
@@ -221,9 +241,7 @@ class Calibrated(LocatesErrors):
             chosen = self.rows_of(slots)
             sample = self.moments.group_covs[:, chosen][:, :, chosen]
             sizes = [len(self._rows[slot]) for slot in slots]
-            test = leave_one_out(
-                sample, sizes, groups, ridge=self._eps, false_alarms=self.false_alarms
-            )
+            test = leave_one_out(sample, sizes, groups, ridge=self._eps)
             remember(self._tests, key, test)
         return test
 

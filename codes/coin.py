@@ -8,7 +8,7 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from codes.base import Matrix, Vector, remember
@@ -16,7 +16,7 @@ from codes.calibrated import Calibrated
 from codes.checks import check_choice, check_size, in_order
 from codes.exact_case import ExactCase, identity_rows
 from codes.linear import HALF, LeastSquares
-from codes.locating import LocatesErrors
+from codes.locating import Doubts, Values
 from codes.merging import checked_rows, coin_roles, vandermonde_rows
 from codes.moments import take_moments
 from codes.neural import Weights
@@ -31,7 +31,7 @@ MOST_PREPARED = 50  # sets of lost slots, of a size
 
 @final
 @dataclass(frozen=True)
-class Coin(LeastSquares, LocatesErrors):
+class Coin(LeastSquares, Doubts):
     """Coding over models, approximate: k models answer one query, and r merged ones decode lost
     answers. For clients that want the answers of all models, or their mean; where one model's is
     all that is wanted, a copy of that model is cheaper.
@@ -225,11 +225,17 @@ class Coin(LeastSquares, LocatesErrors):
         return error
 
     def _locate(
-        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+        self, values: Values, slots: tuple[int, ...], most: int, sure: frozenset[int]
     ) -> Sequence[int]:
-        if self.outputs is None:
-            raise ValueError("Argument 'outputs' must be given to tell whose results are wrong.")
-        return self._judge._locate(values, slots, most)
+        return self._judge._locate(values, slots, most, sure)
+
+    def _doubt(
+        self, values: Values, slots: tuple[int, ...], share: float, sure: frozenset[int]
+    ) -> int | None:
+        return self._judge._doubt(values, slots, share, sure)
+
+    def _misfit(self, values: Values, slots: tuple[int, ...], slot: int) -> float:
+        return self._judge._misfit(values, slots, slot)
 
     # What is computed once.
 
@@ -241,6 +247,8 @@ class Coin(LeastSquares, LocatesErrors):
 
     @cached_property
     def _judge(self) -> Calibrated:
+        if self.outputs is None:
+            raise ValueError("Argument 'outputs' must be given to tell whose results are wrong.")
         plain = Coin(self.k, self.n, self.weights)
         return Calibrated(plain, take_moments(self._sample[:, : self.k], self._sample))
 

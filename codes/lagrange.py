@@ -6,14 +6,13 @@ from functools import cached_property
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float64
 
 from codes.base import Matrix, Vector
 from codes.checks import MOST_SLOTS, check_choice, check_size
 from codes.exact_case import ExactCase, identity_rows
 from codes.interpolation import CURVES, SAME, Circle, Curve, decoding_matrix, encoding_matrix
 from codes.linear import RESIDUAL_LIMIT, LinearCode
-from codes.locating import LocatesErrors, TooManyErrors, misfits
+from codes.locating import LocatesErrors, TooManyErrors, Values, misfits
 
 MOST_DEGREE = 16
 CIRCLE = Circle()
@@ -174,7 +173,7 @@ class Lagrange(LocatesErrors, LinearCode):
         )
 
     def _locate(
-        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+        self, values: Values, slots: tuple[int, ...], most: int, sure: frozenset[int]
     ) -> Sequence[int]:
         frame = self._curve.basis(self.recovery_threshold, self.slot_points[list(slots)])
         found = misfits(frame, values, most) if len(slots) > frame.shape[1] else ()

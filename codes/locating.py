@@ -1,8 +1,8 @@
 """Locating errors: which slots' results are wrong, judged from all results of a batch together.
 
 A wrong result at a known slot is an erasure, which every code bears; locating turns errors into
-erasures. `LocatesErrors` is what a code promises, `misfits` the mathematics of exact codes. Nothing
-here knows workers.
+erasures. `LocatesErrors` and `Doubts` are what codes promise, `misfits` the mathematics of exact
+codes. Nothing here knows workers.
 """
 
 from abc import abstractmethod
@@ -25,6 +25,8 @@ FIT_LIMIT = 2e-5
 MOST_CHOICES = 20_000  # sets of slots that are compared at once: some tens of milliseconds
 SMALLEST_LEVER = 1e-12  # a slot that no other can check
 LARGEST_VALUE = 1e3  # in sizes of the group; a larger lie would hide a small one from float64
+
+Values = Float64[np.ndarray, "rows g entries"]  # rows of the slots' results, in order
 
 
 class TooManyErrors(ValueError):
@@ -56,7 +58,11 @@ class LocatesErrors(LinearDecoding):
 
     @final
     def locate(
-        self, results: Sequence[Float[Tensor, " g *answer"]], slots: Sequence[int], most: int
+        self,
+        results: Sequence[Float[Tensor, " g *answer"]],
+        slots: Sequence[int],
+        most: int,
+        sure: Sequence[int] = (),
     ) -> tuple[int, ...]:
         """Judge the results of the slots that responded, over all groups and entries at once.
 
@@ -64,6 +70,7 @@ class LocatesErrors(LinearDecoding):
             results: one a slot, as `decode` takes them, and finite.
             slots: `results[i]` is of `slots[i]`; any order.
             most: at most so many slots are named, 0 or more.
+            sure: slots that are right; an exact code, which proves what it names, needs no telling.
 
         Returns:
             The slots whose results are wrong, ascending; empty where nothing speaks against any.
@@ -76,6 +83,13 @@ class LocatesErrors(LinearDecoding):
         """
         if most < 0:
             raise ValueError(f"Argument 'most' must be at least 0, not {most}.")
+        values, ordered = self._finite(results, slots)
+        return tuple(sorted(self._locate(values, ordered, most, frozenset(sure))))
+
+    def _finite(
+        self, results: Sequence[Float[Tensor, " g *answer"]], slots: Sequence[int]
+    ) -> tuple[Values, tuple[int, ...]]:
+        """Rows of sorted slots, and the slots."""
         results, ordered = in_order(results, slots, self.widths)
         rows = [row.detach().cpu().double().numpy() for row in self._unbound(results, ordered)]
         values = np.stack(rows).reshape(len(rows), len(rows[0]), -1)
@@ -83,13 +97,71 @@ class LocatesErrors(LinearDecoding):
             owner = [slot for slot in ordered for _ in self._rows[slot]]
             bad = owner[int(np.argmin(np.isfinite(values).all(axis=(1, 2))))]
             raise ValueError(f"Result of slot {bad} must be finite to be judged.")
-        return tuple(sorted(self._locate(values, ordered, most)))
+        return values, ordered
 
     @abstractmethod
     def _locate(
-        self, values: Float64[np.ndarray, "rows g entries"], slots: tuple[int, ...], most: int
+        self, values: Values, slots: tuple[int, ...], most: int, sure: frozenset[int]
     ) -> Sequence[int]:
         """The wrong ones among sorted slots; `values` has their rows in order."""
+
+
+class Doubts(LocatesErrors):
+    """A code that proves nothing, as it goes by how far results are from each other: it also says
+    whose result is worth having twice, of another worker."""
+
+    @final
+    def doubt(
+        self,
+        results: Sequence[Float[Tensor, " g *answer"]],
+        slots: Sequence[int],
+        share: float,
+        sure: Sequence[int] = (),
+    ) -> int | None:
+        """The slot whose result fits the others' least, if so bad a fit is rare.
+
+        Args:
+            results: one a slot, as `decode` takes them, and finite.
+            slots: `results[i]` is of `slots[i]`; any order.
+            share: of honest batches in which a slot is named, above 0 and below 1.
+            sure: slots that are not named.
+
+        Raises:
+            ValueError: slots out of range or twice, shapes that differ, a result that is not
+                finite, or a share out of range.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"Argument 'share' must be above 0 and below 1, not {share}.")
+        values, ordered = self._finite(results, slots)
+        return self._doubt(values, ordered, share, frozenset(sure))
+
+    @final
+    def misfit(
+        self, results: Sequence[Float[Tensor, " g *answer"]], slots: Sequence[int], slot: int
+    ) -> float:
+        """How far a slot's result is from what the others say of it; about 1 is usual.
+
+        Args:
+            results: one a slot, as `decode` takes them, and finite.
+            slots: `results[i]` is of `slots[i]`; any order.
+            slot: one of them.
+
+        Raises:
+            ValueError: slots out of range or twice, shapes that differ, a result that is not
+                finite, or a slot that is none of them.
+        """
+        values, ordered = self._finite(results, slots)
+        if slot not in ordered:
+            raise ValueError(f"Argument 'slot' must be one of {ordered}, not {slot}.")
+        return self._misfit(values, ordered, slot)
+
+    @abstractmethod
+    def _doubt(
+        self, values: Values, slots: tuple[int, ...], share: float, sure: frozenset[int]
+    ) -> int | None: ...
+
+    @abstractmethod
+    def _misfit(self, values: Values, slots: tuple[int, ...], slot: int) -> float: ...
 
 
 def misfits(

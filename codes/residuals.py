@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import bdtrik
 
-from codes.base import Matrix
+from codes.base import Matrix, Vector
 
 POOLS = (1, 2, 4, 8, 16, 32)  # groups judged together; other numbers as the next one below
 DRAWS = (
@@ -29,22 +29,33 @@ LEAST = 0.25  # of the share that was meant: the limit is no stricter, however s
 class LeaveOneOut:
     """The test of one set of responders, for batches of at least so many groups.
 
+    A slot's score in a group is the root of its residual's mean square over entries, and in a batch
+    the mean of these: one wild group of an honest worker does not decide.
+
     Attributes:
         whitening: [rows, rows]; times centred results it gives residuals of variance 1.
         sizes: of the slots' blocks of rows, in order.
-        limit: of the largest score of a slot; about 1 is usual for every one.
+        largest: scores of honest batches' worst slots, ascending; about 1 is usual for a slot.
+        groups: honest ones that these are drawn from.
     """
 
     whitening: Matrix
     sizes: tuple[int, ...]
-    limit: float
+    largest: Vector
+    groups: int
 
-    def worst(self, centred: Float64[np.ndarray, "rows g entries"]) -> int | None:
-        """The position of the slot without which the others fit best, if they need to; or None."""
+    def scores(
+        self, centred: Float64[np.ndarray, "rows g entries"]
+    ) -> Float64[np.ndarray, " slots"]:
+        """How far each slot's results are from what the others say of them."""
         rest = np.tensordot(self.whitening, centred, 1)
-        scores = _scores(np.square(rest).mean(axis=2).T, self.sizes).mean(axis=0)
-        position = int(np.argmax(scores))
-        return position if scores[position] > self.limit else None
+        energy = np.square(rest).mean(axis=2).T
+        return np.asarray(_scores(energy, self.sizes).mean(axis=0), np.float64)
+
+    def limit(self, share: float) -> float:
+        """The score that the worst slot passes in at most this share of honest batches."""
+        within = 1 - _share(self.groups, share)
+        return float(np.quantile(self.largest, within, method="higher"))
 
 
 def leave_one_out(
@@ -53,19 +64,14 @@ def leave_one_out(
     groups: int,
     *,
     ridge: float,
-    false_alarms: float,
 ) -> LeaveOneOut:
     """The test for responders with these moments.
-
-    A slot's score in a group is the root of its residual's mean square over entries, and in a batch
-    the mean of these: one wild group of an honest worker does not decide.
 
     Args:
         sample: of single honest groups: products of centred results, means over entries.
         sizes: rows of each responder.
         groups: in the batch.
         ridge: added to variances, above 0.
-        false_alarms: the share of honest batches in which anybody may be accused.
     """
     extra = ridge * np.eye(sample.shape[1])
     part = np.arange(len(sample)) % min(FOLDS, len(sample))
@@ -80,10 +86,8 @@ def leave_one_out(
     if pool > 1:
         drawn = np.random.default_rng(pool).integers(len(scores), size=(DRAWS, pool))
         scores = scores[drawn].mean(axis=1)
-    within = 1 - _share(len(sample), false_alarms)
-    limit = float(np.quantile(scores.max(axis=1), within, method="higher"))
     whitening = _whitening(sample.mean(axis=0) + extra, sizes)
-    return LeaveOneOut(whitening, tuple(sizes), limit)
+    return LeaveOneOut(whitening, tuple(sizes), np.sort(scores.max(axis=1)), len(sample))
 
 
 def _share(count: int, meant: float) -> float:

@@ -103,7 +103,7 @@ class Adaptive:
             self._is_eager = self._queue < (LONG if self._is_eager else SHORT)
             extras = replace(extras, at_once=self._at_once if self._is_eager else 0.0)
         soft_s = extras.again_s if patience_s is None else min(extras.again_s, patience_s)
-        return Moments(started + soft_s, started + extras.late_s, extras)
+        return Moments(started + soft_s, started + extras.late_s, extras, recheck_s=soft_s)
 
     def _learn(self) -> Extras:
         law = self._law

@@ -11,6 +11,9 @@ class Replied:
     """A usable result of this slot is here."""
 
     slot: int
+    differed: bool = (
+        False  # from that which was doubted: one of the two was a lie, and is forgotten
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,19 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubted:
+    """The results of these responders were looked at, as `Doubt` asked."""
+
+    slots: tuple[int, ...]
+    slot: int | None  # its result is set aside until another worker gives it; None: all seem right
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
 
-Event = Replied | Lost | Judged | Tick
+Event = Replied | Lost | Judged | Doubted | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,23 @@ class Judge:
 
     slots: tuple[int, ...]  # ascending
     most: int  # that may be found
+    sure: tuple[int, ...] = ()  # of `slots`: two workers gave the same
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Tell by `Doubted` whose result seems to be wrong, with much less to go by than `Judge` asks
+    for; the last command."""
+
+    slots: tuple[int, ...]  # ascending
+    settled: tuple[int, ...]  # of `slots`: no use in doubting them
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """No other worker gave the result of this slot in time: that which was set aside counts."""
+
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +105,4 @@ class Fail:
     reason: str
 
 
-Command = Send | Cancel | Judge | Answer | Fail
+Command = Send | Cancel | Judge | Doubt | Recall | Answer | Fail

@@ -15,11 +15,12 @@ from master.events import (
     Answer,
     Cancel,
     Command,
+    Doubted,
     Event,
     Fail,
-    Judge,
     Judged,
     Lost,
+    Recall,
     Replied,
     Send,
 )
@@ -62,10 +63,13 @@ class Gather:
         if not abs(deadline) < inf:
             raise ValueError(f"Argument 'deadline' must be finite, not {deadline}.")
         self._policy = policy
-        self._screen = Screen(self._gains, policy.liars) if policy.liars else None
+        self._screen = None
+        if policy.liars:
+            self._screen = Screen(self._gains, policy.liars, rechecks=policy.recheck > 0)
         self._started = started
         self._soft_at = inf if moments.soft_at is None else moments.soft_at
         self._hedge_at = inf if moments.hedge_at is None else moments.hedge_at  # the next one
+        self._recheck_s, self._recheck_until = moments.recheck_s, inf
         self._hedge_every_s = max(FLOOR_S, self._hedge_at - started)
         self._extras = None if self._screen is not None else moments.extras
         self._impatient_at = min(impatient_at, deadline)
@@ -120,16 +124,24 @@ class Gather:
             return []
         self._now = now
         match event:
-            case Replied(slot):
-                self._replied(slot)
+            case Replied(slot, differed):
+                self._replied(slot, differed)
             case Lost(slot) if self._at.open[slot]:
-                if self._at.lost(slot) and now < self._deadline:
-                    self._replace_lost()
+                if self._at.lost(slot):
+                    self._give_up(slot)
             case Judged(slots, lied) if self._screen is not None:
                 self._screen.take(mask(slots), None if lied is None else mask(lied))
                 self._at.forget(mask(lied or ()))
                 if now < self._deadline:
                     self._replace_lost()
+            case Doubted(slots, None) if self._screen is not None:
+                self._screen.take(mask(slots), 0)
+            case Doubted(_, int(slot)) if self._screen is not None:
+                self._screen.recheck(slot)
+                self._at.forget(1 << slot)
+                self._recheck_until = min(now + self._recheck_s, self._impatient_at)
+                if now < self._recheck_until:
+                    self._send((slot,))
         return self._decide(now)
 
     def next_due(self) -> float | None:
@@ -139,13 +151,32 @@ class Gather:
         dues = [self._deadline, self._hedge_at]
         if self._policy.wait == "all" or self._screen is not None or self._choice.decodable:
             dues += [self._soft_at, self._impatient_at]
+        if self._screen is not None and self._screen.rechecked:
+            dues.append(self._recheck_until)
         return min(due for due in dues if due > self._now)
 
     # What an event changes.
 
-    def _replied(self, slot: int) -> None:
+    def _replied(self, slot: int, differed: bool = False) -> None:
+        if self._screen is not None and self._screen.rechecked >> slot & 1:
+            self._screen.settle(differed)
         if self._at.replied(slot):
             self._commands.append(Cancel((slot,)))
+
+    def _give_up(self, slot: int) -> None:
+        screen = self._screen
+        if screen is not None and screen.rechecked >> slot & 1:
+            self._recall(screen)
+        if self._now < self._deadline:
+            self._replace_lost()
+
+    def _recall(self, screen: Screen) -> None:
+        """What is in doubt counts all the same: nobody else will say in time."""
+        slot = screen.recall()
+        if self._at.open[slot]:
+            self._commands.append(Cancel((slot,)))
+        self._commands.append(Recall(slot))
+        self._at.replied(slot)
 
     def _replace_lost(self) -> None:
         """Send lost slots again, as few as make every pending answer possible; fail the others."""
@@ -170,10 +201,13 @@ class Gather:
     # What the state allows.
 
     def _decide(self, now: float) -> list[Command]:
+        screen = self._screen
+        if screen is not None and screen.rechecked and now >= self._recheck_until:
+            self._recall(screen)
         is_impatient = now >= self._impatient_at or not self._at.out
         is_judging = False
-        if self._screen is not None:
-            is_judging = self._give_screened(self._screen, is_impatient)
+        if screen is not None:
+            is_judging = not screen.rechecked and self._give_screened(screen, is_impatient)
         elif is_impatient or self._policy.wait != "all":
             self._give_own()
             self._give_decoded(is_impatient)
@@ -222,7 +256,9 @@ class Gather:
         if not had or not screen.is_possible(came) or not (is_ready or is_impatient):
             return False
         if not screen.is_believed(came):
-            self._commands.append(Judge(self.responders, screen.most(came)))
+            has_time = self._now < self._impatient_at
+            again = mask(self._choice.sendable(came)) if has_time else 0
+            self._commands.append(screen.question(came, again))
             return True
         self._give_own()
         self._give_decoded(is_impatient=True)

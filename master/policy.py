@@ -108,6 +108,7 @@ class Moments:
     soft_at: float | None  # from now on whatever is decodable is taken
     hedge_at: float | None  # slots that are still out are sent again; and after as long once more
     extras: Extras | None = None  # under "adaptive": what is sent then, and again and again
+    recheck_s: float = inf  # how long a second result of a slot in doubt is waited for
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,9 @@ class Policy:
         liars: wrong results that a batch must survive, at most. Above 0 no answer is given before
             its results have been judged, and they are judged when max(R, k) + 2 liars are in: an
             exact code answers from no fewer, another does when time is nearly up.
+        recheck: share of honest batches in which another worker may be asked for a result again,
+            before anybody is said to lie, 0 or more and below 1; never where the code is exact, and
+            proves who lies.
         budget: of "adaptive": extra tasks for each task, as a share.
 
     Raises:
@@ -145,6 +149,7 @@ class Policy:
     gain_limit: float = inf
     recovery_threshold: int | None = None
     liars: int = 0
+    recheck: float = 0.3
     budget: float = 0.08
 
     def __post_init__(self) -> None:
@@ -163,6 +168,10 @@ class Policy:
             )
         if self.liars < 0:
             raise ValueError(f"Argument 'liars' must be at least 0, not {self.liars}.")
+        if not 0.0 <= self.recheck < 1.0:
+            raise ValueError(
+                f"Argument 'recheck' must be at least 0 and below 1, not {self.recheck}."
+            )
         if self.wait == "adaptive" and self.hedge not in (None, NEVER):
             raise ValueError(
                 f"Argument 'hedge' must be none, not {self.hedge}, where 'wait' is \"adaptive\": "
@@ -196,7 +205,7 @@ class Policy:
         Those of "adaptive" are learned: they are told by `master.adaptive`.
         """
         assert self.wait != "adaptive", "its moments are Adaptive's to tell"
-        patience_s = self.soft_deadline.at(latency)
+        patience_s = usual_s = self.soft_deadline.at(latency)
         if self.wait == "all":
             patience_s = None
         elif self.wait == "first" and self.gain_limit == inf:
@@ -205,6 +214,7 @@ class Policy:
         return Moments(
             soft_at=None if patience_s is None else started + patience_s,
             hedge_at=None if hedge_s is None else started + hedge_s,
+            recheck_s=inf if usual_s is None or not self.liars else usual_s,
         )
 
 

@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from codes.locating import LocatesErrors
+from codes.locating import Doubts, LocatesErrors
 from kofn.wire import worker_pb2
 from kofn.wire.tensors import from_wire
 from master.coding import Coding
+
+# Root mean square of a difference, over that of the result. Honest workers differ by rounding, in
+# bfloat16 by a hundredth; a lie within it does as little harm.
+SAME = 0.05
 
 
 class Results:
@@ -24,6 +28,7 @@ class Results:
         self._coding = coding
         self._groups = groups
         self._arrays: dict[int, np.ndarray] = {}  # float32, as wide as the slot, read-only
+        self._aside: dict[int, tuple[np.ndarray, str]] = {}  # with their workers
 
     def __len__(self) -> int:
         """Slots that have one."""
@@ -33,8 +38,11 @@ class Results:
         """Keep a slot's result; the first one stays.
 
         Raises:
-            ValueError: it is of another program, no tensor, of another shape, or not finite.
+            ValueError: it is of another program, no tensor, of another shape, or not finite; or of
+                the worker whose result was set aside.
         """
+        if slot in self._aside and self._aside[slot][1] == address:
+            raise ValueError("its worker was asked before, and cannot confirm what it said")
         code = self._coding.code
         program = self._coding.programs[code.roles[slot]]
         if result.program != program:
@@ -57,11 +65,50 @@ class Results:
         """It was found to be wrong."""
         del self._arrays[slot]
 
-    def locate(self, slots: Sequence[int], most: int) -> tuple[int, ...]:
-        """Which of these are wrong; raises TooManyErrors."""
+    def locate(self, slots: Sequence[int], most: int, sure: Sequence[int]) -> tuple[int, ...]:
+        """Which of these are wrong, none of those that are sure; raises TooManyErrors."""
         code = self._coding.bound
         assert isinstance(code, LocatesErrors)  # a deployment with liars has such a code
-        return code.locate(self._tensors(slots), slots, most)
+        return code.locate(self._tensors(slots), slots, most, sure)
+
+    def doubt(self, slots: Sequence[int], share: float, settled: Sequence[int]) -> int | None:
+        """Which of these is worth having twice, none of those that are settled."""
+        return self._doubts.doubt(self._tensors(slots), slots, share, settled)
+
+    def set_aside(self, slot: int) -> str:
+        """Until there is another one; its worker."""
+        address = self.workers[slot]
+        self._aside[slot] = self._arrays.pop(slot), address
+        return address
+
+    def is_aside(self, slot: int) -> bool:
+        """Whether it was set aside, and not compared nor recalled yet."""
+        return slot in self._aside
+
+    def recall(self, slot: int) -> None:
+        """What was set aside is the slot's result."""
+        self._arrays[slot], self.workers[slot] = self._aside.pop(slot)
+
+    def compare(self, slot: int) -> str | None:
+        """Of two results of a slot keep that which fits the others better; the worker that gave the
+        other one, if they are not the same."""
+        first, second = self._aside.pop(slot), (self._arrays[slot], self.workers[slot])
+        if _rms(first[0] - second[0]) <= SAME * max(_rms(first[0]), _rms(second[0])):
+            return None
+        right, wrong = sorted((first, second), key=lambda given: self._misfit(slot, given[0]))
+        self._arrays[slot], self.workers[slot] = right
+        return wrong[1]
+
+    def _misfit(self, slot: int, array: np.ndarray) -> float:
+        self._arrays[slot] = array
+        slots = sorted(self._arrays)
+        return self._doubts.misfit(self._tensors(slots), slots, slot)
+
+    @property
+    def _doubts(self) -> Doubts:
+        code = self._coding.bound
+        assert isinstance(code, Doubts)  # `gather` doubts no result of an exact code
+        return code
 
     def check(self) -> tuple[float, tuple[int, ...]] | None:
         """How badly they fit together, and which slots seem to be wrong; None where not all are in
@@ -92,3 +139,7 @@ class Results:
     def _tensors(self, slots: Sequence[int]) -> list[torch.Tensor]:
         # Copies: torch wants memory that it may write to.
         return [torch.from_numpy(self._arrays[slot].copy()) for slot in slots]
+
+
+def _rms(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))

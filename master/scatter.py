@@ -16,7 +16,6 @@ import numpy as np
 import structlog
 import torch
 
-from codes.locating import TooManyErrors
 from kofn.wire.source import Source
 from master.batcher import Plan
 from master.coding import Coding
@@ -25,16 +24,19 @@ from master.events import (
     Answer,
     Cancel,
     Command,
+    Doubt,
+    Doubted,
     Event,
     Fail,
     Judge,
     Judged,
     Lost,
-    Replied,
+    Recall,
     Send,
     Tick,
 )
 from master.gather import Gather
+from master.jury import Jury
 from master.link import Outcome
 from master.parts import Parts
 from master.policy import Policy, reply_margin_s
@@ -98,6 +100,7 @@ class CodedBatch:
         self.id = label.id
         self._trace = self._begin_trace() if coding.tracer is not None else None
         self._sends = Sends(label, coding, pool, self._heard, self._trace)
+        self._jury = Jury(self._results, self._sends, pool, coding.code.sent, policy.recheck)
 
     def start(self) -> None:
         """Encode and send; returns at once, the rest happens in callbacks."""
@@ -175,7 +178,7 @@ class CodedBatch:
             self._on(Lost(slot))
             return
         self._sends.answered(address, took_s)
-        self._on(Replied(slot))
+        self._on(self._jury.replied(slot))
 
     def _on(self, event: Event) -> None:
         if not self._finished:
@@ -184,10 +187,11 @@ class CodedBatch:
     def _obey(self, commands: Sequence[Command]) -> None:
         for command in commands:
             match command:
-                case Judge(slots, most):
-                    verdict = self._judged(slots, most)
-                    self._obey(self._gather.on(verdict, monotonic()))
+                case Judge() | Doubt():
+                    self._obey(self._gather.on(self._judged(command), monotonic()))
                     return  # it was the last one
+                case Recall(slot):
+                    self._results.recall(slot)
                 case Send(slot, attempt):
                     if not self._sends.send(slot, attempt):
                         # Told later, not from within gather's own command list.
@@ -218,24 +222,21 @@ class CodedBatch:
         self._timer = None
         self._on(Tick())
 
-    def _judged(self, slots: tuple[int, ...], most: int) -> Judged:
-        """Find the wrong results, forget them, and let the pool know whom to trust."""
+    def _judged(self, question: Judge | Doubt) -> Judged | Doubted:
         began = monotonic()
-        lied: tuple[int, ...] | None = None
-        try:
-            lied = self._results.locate(slots, most)
-        except TooManyErrors as error:
-            log.warning("too-many-errors", **self._about(), reason=str(error))
-        for slot in slots if lied is not None else ():
-            address, has_lied = self._results.workers[slot], slot in (lied or ())
-            self._pool.heard(address, lied=has_lied, needed=self._coding.code.sent)
-            if has_lied:
-                self._results.forget(slot)
-                self._sends.avoid(address)
+        verdict: Judged | Doubted
+        match question:
+            case Judge(slots, most, sure):
+                verdict = self._jury.judge(slots, most, sure, **self._about())
+                named = verdict.lied or ()
+            case Doubt(slots, settled):
+                verdict = self._jury.doubt(slots, settled)
+                named = () if verdict.slot is None else (verdict.slot,)
         self._timings.decode_s += monotonic() - began
         if self._trace is not None:
-            self._trace.stage("locate", began, slots=_listed(slots), liars=_listed(lied or ()))
-        return Judged(slots, lied)
+            stage, found = ("locate", "liars") if isinstance(question, Judge) else ("doubt", "slot")
+            self._trace.stage(stage, began, slots=_listed(slots), **{found: _listed(named)})
+        return verdict
 
     def _answer(self, answers: Sequence[int], slots: Sequence[int], direct: bool) -> None:
         began = monotonic()

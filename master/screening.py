@@ -2,10 +2,14 @@
 
 It stands beside `gather`, which asks it, and judges nothing: that is the code's, over the results
 themselves. An error located is an erasure: a liar that was found costs one slot, one that was not
-yet found costs two.
+yet found costs two. Where a code cannot prove who lied, results that seem to be wrong are asked for
+again, of another worker, before anybody is accused.
 """
 
-from master.gains import Gains
+from master.events import Doubt, Judge
+from master.gains import Gains, bits
+
+MOST_RECHECKS = 3  # of a batch, one after the other
 
 
 class Screen:
@@ -14,15 +18,20 @@ class Screen:
     Args:
         gains: of the code.
         liars: wrong results that the batch must survive, at least 1.
+        rechecks: whether a result may be asked for again.
     """
 
-    def __init__(self, gains: Gains, liars: int) -> None:
+    def __init__(self, gains: Gains, liars: int, rechecks: bool) -> None:
         self._exact = gains.exact
         self._fewest = gains.fewest  # responders, all of them honest
         self._liars = liars
         self.found = 0  # results that were located; only grows
         self._believed = 0  # responders that were judged together, without those who lied
         self._doubted = 0  # responders that do not fit together, and nobody knows why
+        self._rechecks = MOST_RECHECKS if rechecks and not gains.exact else 0  # left
+        self._asked = 0  # whose results were asked for again, ever
+        self._sure = 0  # whose results two workers gave, or one of two
+        self.rechecked = 0  # of which one is set aside until another worker gives it
 
     def __repr__(self) -> str:
         """What it waits for, as a reason says it."""
@@ -52,7 +61,32 @@ class Screen:
         """Whether nothing more is to be found among a mask of responders."""
         return slots == self._believed or (not self._exact and not self._left)
 
-    def most(self, slots: int) -> int:
+    def question(self, slots: int, sendable: int) -> Doubt | Judge:
+        """What to ask of a mask of responders; `sendable`: those that may be asked for again."""
+        again = slots & sendable & ~self._asked
+        if self._rechecks and again:
+            return Doubt(tuple(bits(slots)), tuple(bits(slots & ~again)))
+        return Judge(tuple(bits(slots)), self._most(slots), tuple(bits(slots & self._sure)))
+
+    def recheck(self, slot: int) -> None:
+        """The result of this slot is set aside."""
+        self._rechecks -= 1
+        self.rechecked = 1 << slot
+        self._asked |= self.rechecked
+
+    def settle(self, differed: bool) -> None:
+        """Another worker gave the result that was set aside, or not the same one."""
+        self.found += differed
+        self._sure |= self.rechecked
+        self.rechecked = 0
+
+    def recall(self) -> int:
+        """No other worker gave it: it counts, and is in doubt. The slot."""
+        (slot,) = bits(self.rechecked)
+        self.rechecked = 0
+        return slot
+
+    def _most(self, slots: int) -> int:
         """How many of a mask of responders may be found to lie.
 
         An exact code proves what it finds, so that it may find more than it was asked for where

@@ -84,6 +84,7 @@ class Sends:
         self._messages: list[worker_pb2.ToWorker | None] = [None] * coding.code.n
         self._open: dict[int, list[_Send]] = {}  # by slot
         self._avoided: set[str] = set()  # addresses
+        self._elsewhere: dict[int, str] = {}  # by slot, the address that shall not get it again
         self._late_after_s = math.inf
         self._lasted: list[tuple[float, bool]] = []  # seconds, and whether it replied then
 
@@ -155,6 +156,10 @@ class Sends:
         """Send this worker nothing more of this batch, as long as there is another."""
         self._avoided.add(address)
 
+    def elsewhere(self, slot: int, address: str) -> None:
+        """Do not send this slot to this worker again, as long as there is another."""
+        self._elsewhere[slot] = address
+
     def answered(self, address: str, took_s: float) -> None:
         """A result was good: that worker's time counts."""
         self._coding.statistics.slot_latency.add(took_s)
@@ -187,8 +192,10 @@ class Sends:
 
     def _another(self, slot: int) -> str | None:
         taken = {send.address for sends in self._open.values() for send in sends}
-        late = {send.address for send in self._open.get(slot, ())}  # not these, if at all
-        return self._pool.assignment.another(taken | self._avoided, late | self._avoided)
+        never = {send.address for send in self._open.get(slot, ())} | self._avoided  # if at all
+        if slot in self._elsewhere:
+            never.add(self._elsewhere[slot])
+        return self._pool.assignment.another(taken | never, never)
 
     def _message(self, slot: int) -> worker_pb2.ToWorker:
         """A fresh message: a link writes it later, so that two sends must not share one."""

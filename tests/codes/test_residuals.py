@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_best_affine_prediction_from_the_others() -> Non
     mixing = rng.standard_normal((5, 5))
     groups = rng.standard_normal((400, 4, 5)) @ mixing.T  # [m, entries, rows]
     sample = np.einsum("gea,geb->gab", groups, groups) / 4
-    test = leave_one_out(sample, [1, 1, 1, 2], 1, ridge=1e-9, false_alarms=0.1)
+    test = leave_one_out(sample, [1, 1, 1, 2], 1, ridge=1e-9)
     flat = groups.reshape(-1, 5)
     for slot, block in enumerate(([0], [1], [2], [3, 4])):
         others = [row for row in range(5) if row not in block]
@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_best_affine_prediction_from_the_others() -> Non
         start = slot
         ours = np.square(flat @ test.whitening[start : start + len(block)].T).sum(axis=1)
         np.testing.assert_allclose(ours, distance, rtol=1e-5, atol=1e-8)
-    assert test.limit > 1
+    assert 1 < test.limit(0.1) < test.limit(0.01)
 
 
 @pytest.mark.parametrize("g", [1, 4, 16])
@@ -79,11 +79,52 @@ def test_most_samples_keep_the_rate() -> None:
 
     beyond = []
     for _ in range(60):
-        test = leave_one_out(sample(1000), [1, 1, 1], 1, ridge=1e-9, false_alarms=0.01)
+        test = leave_one_out(sample(1000), [1, 1, 1], 1, ridge=1e-9)
         energy = np.einsum("ra,gab,rb->gr", test.whitening, sample(20_000), test.whitening)
-        beyond.append((np.sqrt(energy).max(axis=1) > test.limit).mean())
+        beyond.append((np.sqrt(energy).max(axis=1) > test.limit(0.01)).mean())
     assert sum(share > 0.01 for share in beyond) <= 3
     assert 0.002 < np.mean(beyond) < 0.006  # 4 of 1001 are meant
+
+
+def test_few_honest_batches_are_in_doubt_and_most_lies_are(berrut: Calibrated) -> None:
+    """As many as the share says; and far more flipped results than are accused at 1 in 100."""
+    fresh = batches(berrut, 400, 1)
+    honest = [berrut.doubt(batch, range(10), 0.2) for batch in fresh]
+    assert 50 < sum(slot is not None for slot in honest) < 110
+    accused = doubted = 0
+    for i, batch in enumerate(fresh):
+        batch[i % 10] = -batch[i % 10]
+        accused += berrut.locate(batch, range(10), 1) == (i % 10,)
+        doubted += berrut.doubt(batch, range(10), 0.2) == i % 10
+    assert doubted > accused + 20
+
+
+def test_whoever_is_sure_is_neither_doubted_nor_accused(berrut: Calibrated) -> None:
+    """However far off; where nobody else is, nobody is."""
+    (batch,) = batches(berrut, 1, 4)
+    batch[3] = batch[3] + 100.0
+    assert berrut.doubt(batch, range(10), 0.2) == 3
+    assert berrut.doubt(batch, range(10), 0.2, sure=range(10)) is None
+    assert berrut.locate(batch, range(10), 1) == (3,)
+    assert 3 not in berrut.locate(batch, range(10), 1, sure=(3,))
+
+
+def test_a_lie_fits_worse_than_the_truth(berrut: Calibrated) -> None:
+    """Of two results for one slot, the right one is told apart nearly always."""
+    better = 0
+    for i, batch in enumerate(batches(berrut, 200, 1)):
+        honest = berrut.misfit(batch, range(10), i % 10)
+        batch[i % 10] = -batch[i % 10]
+        better += honest < berrut.misfit(batch, range(10), i % 10)
+    assert better > 185
+
+
+def test_doubts_of_nothing_are_refused(berrut: Calibrated) -> None:
+    (batch,) = batches(berrut, 1, 1)
+    with pytest.raises(ValueError, match="'share' must be above 0 and below 1, not 1"):
+        berrut.doubt(batch, range(10), 1)
+    with pytest.raises(ValueError, match="'slot' must be one of"):
+        berrut.misfit(batch, range(10), 10)
 
 
 def test_a_higher_rate_accuses_more(berrut: Calibrated) -> None:

@@ -8,7 +8,7 @@ from math import inf
 import pytest
 
 from master.choice import Choice
-from master.events import Answer, Cancel, Command, Event, Judged
+from master.events import Answer, Cancel, Command, Doubt, Event, Judge, Judged
 from master.gather import Gather
 from master.policy import Policy
 from master.screening import Screen
@@ -17,6 +17,7 @@ from support.toys import (
     ANY_SUBSET,
     BACKUP,
     DEADLINE,
+    ESTIMATE,
     EXACT_PARITY,
     LAGRANGE,
     MODELS,
@@ -57,6 +58,8 @@ def cases() -> Iterator[object]:
         (ANY_SUBSET, ("liar-first", "liar-limited", "liar-once", "liar-all")),
         (Toy(5, ((),), threshold=1, exact=False), ("two-liars",)),
         (PARITY, ("liar-first", "liar-soft", "liar-all")),
+        (PARITY, ("recheck-first", "recheck-soft", "recheck-all")),
+        (ESTIMATE, ("recheck-first", "recheck-soft", "recheck-all", "recheck-two-liars")),
     ):
         for name in names:
             yield pytest.param(code, POLICIES[name], id=f"{NAMES.get(code, code.n)}-{name}")
@@ -166,8 +169,8 @@ class HedgesForEver(Gather):
 
 
 class CancelsResults(Gather):
-    def _replied(self, slot: int) -> None:
-        super()._replied(slot)
+    def _replied(self, slot: int, differed: bool = False) -> None:
+        super()._replied(slot, differed)
         if self._at.pending:
             self._commands.append(Cancel((slot,)))
 
@@ -205,7 +208,7 @@ class Screened(Gather):
     screen: type[Screen] = Screen
 
     def start(self, now: float) -> list[Command]:
-        self._screen = self.screen(self._gains, self._policy.liars)
+        self._screen = self.screen(self._gains, self._policy.liars, self._policy.recheck > 0)
         self._choice = Choice(self._gains, self._policy, self._screen, self._at)
         return super().start(now)
 
@@ -235,7 +238,7 @@ class Outvoted(Screened):
 
 class AccusesFreely(Screened):
     class screen(Screen):
-        def most(self, slots: int) -> int:
+        def _most(self, slots: int) -> int:
             return slots.bit_count() - 1
 
 
@@ -250,6 +253,44 @@ class KeepsLiars(Screened):
         if isinstance(event, Judged) and event.lied:
             event = Judged(event.slots, ())
         return super().on(event, now)
+
+
+class AccusesAtOnce(Screened):
+    class screen(Screen):
+        def question(self, slots: int, sendable: int) -> Doubt | Judge:
+            return super().question(slots, 0)
+
+
+class DoubtsAgain(Screened):
+    class screen(Screen):
+        def recheck(self, slot: int) -> None:
+            super().recheck(slot)
+            self._asked = 0
+
+
+class ForgetsWhoIsSure(Screened):
+    class screen(Screen):
+        def settle(self, differed: bool) -> None:
+            super().settle(differed)
+            self._sure = 0
+
+
+class NeverRecalls(Gather):
+    def _recall(self, screen: Screen) -> None:
+        pass
+
+
+class RecallsAtOnce(Gather):
+    def _decide(self, now: float) -> list[Command]:
+        self._recheck_until = now
+        return super()._decide(now)
+
+
+class AnswersMeanwhile(Gather):
+    def _decide(self, now: float) -> list[Command]:
+        if self._screen is not None and self._screen.rechecked:
+            self._give_decoded(is_impatient=True)
+        return super()._decide(now)
 
 
 class GivesOwnAtOnce(Screened):
@@ -288,6 +329,12 @@ class GivesOwnAtOnce(Screened):
         (KeepsLiars, EXACT_PARITY, "liar-once", "answers come from responders|all responders"),
         (GivesOwnAtOnce, EXACT_PARITY, "liar-first", "nobody is believed unjudged"),
         (NeverReplaces, VOTE, "liar-first", "it waits for what can come"),
+        (AccusesAtOnce, ESTIMATE, "recheck-first", "nobody is accused who can be asked again"),
+        (DoubtsAgain, ESTIMATE, "recheck-thrice", "somebody can be doubted"),
+        (ForgetsWhoIsSure, ESTIMATE, "recheck-two-liars", "whoever is confirmed is not accused"),
+        (NeverRecalls, ESTIMATE, "recheck-first", "no second result is waited for too long"),
+        (RecallsAtOnce, ESTIMATE, "recheck-first", "a second result has time"),
+        (AnswersMeanwhile, ESTIMATE, "recheck-first", "while a result is set aside|unjudged"),
     ],
 )
 def test_every_promise_catches_its_fault(

@@ -16,18 +16,21 @@ from master.events import (
     Answer,
     Cancel,
     Command,
+    Doubt,
+    Doubted,
     Event,
     Fail,
     Judge,
     Judged,
     Lost,
+    Recall,
     Replied,
     Send,
     Tick,
 )
 from master.gather import Gather
 from master.policy import Policy
-from master.screening import Screen
+from master.screening import MOST_RECHECKS, Screen
 from support.toys import DEADLINE, IMPATIENT_AT, Toy, moments
 
 T = TypeVar("T")
@@ -48,7 +51,11 @@ class Observer:
     found: int = 0  # results that were located
     believed: set[int] = field(default_factory=set)  # judged together, and no more among them lie
     doubted: set[int] = field(default_factory=set)  # judged together, and nobody knows who lies
-    asked: Judge | None = None  # it waits for a verdict
+    asked: Judge | Doubt | None = None  # it waits for a verdict
+    aside: int | None = None  # a slot whose result is set aside
+    aside_until: float = inf
+    rechecked: set[int] = field(default_factory=set)  # slots that were set aside, ever
+    sure: set[int] = field(default_factory=set)  # that two workers replied for
 
     @property
     def out(self) -> set[int]:
@@ -61,9 +68,10 @@ class Observer:
     @property
     def key(self) -> tuple[object, ...]:
         resolved = tuple(sorted(self.resolved.items()))
-        sets = [tuple(sorted(s)) for s in (self.came, self.believed, self.doubted)]
+        sets = (self.came, self.believed, self.doubted, self.rechecked, self.sure)
         return (
-            self.now, tuple(self.sends), tuple(self.open), *sets, resolved, self.found, self.asked,
+            self.now, tuple(self.sends), tuple(self.open), *(tuple(sorted(s)) for s in sets),
+            resolved, self.found, self.asked, self.aside, self.aside_until,
         )  # fmt: skip
 
     @property
@@ -91,6 +99,16 @@ class Observer:
         is_found = not self.code.exact and self.found >= self.policy.liars
         return is_found or self.came == self.believed
 
+    @property
+    def doubtful(self) -> set[int]:
+        """Responders that may be doubted now."""
+        if not self.policy.recheck or self.code.exact or self.now >= IMPATIENT_AT:
+            return set()
+        if len(self.rechecked) == MOST_RECHECKS:
+            return set()
+        spent = {s for s, count in enumerate(self.sends) if count == self.policy.max_sends}
+        return self.came - self.rechecked - spent
+
     def hear(self, event: Event, now: float) -> None:
         self.now = now
         self.asked = None
@@ -102,7 +120,17 @@ class Observer:
                 self.found += len(lied)
                 self.came -= set(lied)
                 self.believed, self.doubted = set(slots) - set(lied), set()
-            case Replied(slot):
+            case Doubted(slots, None):
+                self.believed, self.doubted = set(slots), set()
+            case Doubted(_, int(slot)):
+                self.aside, self.aside_until = slot, min(now + 1.0, IMPATIENT_AT)
+                self.came.remove(slot)
+                self.rechecked.add(slot)
+            case Replied(slot, differed):
+                if slot == self.aside:
+                    self.aside = None
+                    self.found += differed
+                    self.sure.add(slot)
                 self.came.add(slot)
                 self.open[slot] = max(0, self.open[slot] - 1)
             case Lost(slot):
@@ -113,9 +141,20 @@ class Observer:
         for command in commands:
             assert self.asked is None, "a verdict comes before anything else"
             match command:
-                case Judge(slots, most):
-                    self._obey_judge(slots, most)
+                case Judge(slots, most, sure):
+                    self._obey_judge(slots, most, sure)
                     self.asked = command
+                case Doubt(slots, settled):
+                    self._obey_question(slots)
+                    assert self.doubtful, "somebody can be doubted"
+                    assert self.came - set(settled) == self.doubtful, "nobody is doubted twice"
+                    self.asked = command
+                case Recall(slot):
+                    assert slot == self.aside, "what was set aside is taken back"
+                    is_late = self.now >= self.aside_until
+                    assert is_late or event == Lost(slot), "a second result has time"
+                    self.aside = None
+                    self.came.add(slot)
                 case Send(slot, attempt):
                     self._obey_send(slot, attempt, event)
                 case Cancel(slots):
@@ -128,7 +167,8 @@ class Observer:
                 case Fail(answers, responders, reason):
                     spare = {s for s, c in enumerate(self.sends) if c < self.policy.max_sends}
                     for answer in answers:
-                        possible = self.has(answer, self.came | self.out | spare)
+                        aside = set() if self.aside is None else {self.aside}
+                        possible = self.has(answer, self.came | self.out | spare | aside)
                         assert self.now >= DEADLINE or not possible, "nothing possible fails"
                     assert set(responders) == self.came
                     assert f"{len(self.came)} of {self.code.n} slots" in reason
@@ -160,26 +200,33 @@ class Observer:
             left = self.came | self.out
             is_short = len(left) < (self.policy.recovery_threshold or 1)
             assert is_short or not self.has_all(left), "no resend that is not needed"
-        elif attempt:
+        elif attempt and not (slot == self.aside and isinstance(event, Doubted)):
             assert slot in self.out, "a hedge is for a slot that is out"
         self.sends[slot] += 1
         self.open[slot] += 1
 
-    def _obey_judge(self, slots: tuple[int, ...], most: int) -> None:
-        assert self.policy.liars, "nobody is judged without need"
-        assert set(slots) == self.came, "all responders are judged together"
-        assert self.came != self.doubted, "the same set is not judged twice"
-        assert not self.trusts(), "the same set is not judged twice"
+    def _obey_judge(self, slots: tuple[int, ...], most: int, sure: tuple[int, ...]) -> None:
+        self._obey_question(slots)
+        assert not self.doubtful, "nobody is accused who can be asked again"
+        assert set(sure) == self.sure & self.came, "whoever is confirmed is not accused"
         assert most >= 1, "there is something to find"
         if self.code.exact:
             assert len(slots) >= self.code.recovery_threshold + 2 * most, "who lies can be proved"
         else:
             assert most == self.policy.liars - self.found, "an estimate accuses no more than asked"
+
+    def _obey_question(self, slots: tuple[int, ...]) -> None:
+        assert self.policy.liars, "nobody is judged without need"
+        assert self.aside is None, "one is set aside at a time"
+        assert set(slots) == self.came, "all responders are judged together"
+        assert self.came != self.doubted, "the same set is not judged twice"
+        assert not self.trusts(), "the same set is not judged twice"
         is_held = self.now < IMPATIENT_AT and bool(self.out)
         assert not is_held or len(slots) >= self.needed, "liars are outvoted"
 
     def _obey_answer(self, answers: tuple[int, ...], slots: tuple[int, ...], direct: bool) -> None:
         assert set(slots) <= self.came, "answers come from responders"
+        assert self.aside is None, "nothing is answered while a result is set aside"
         is_held = self.now < IMPATIENT_AT and bool(self.out)
         assert not (self.policy.wait == "all" and is_held), "'all' waits for all"
         if self.policy.liars:
@@ -225,6 +272,10 @@ class Observer:
         assert self.now < due <= DEADLINE, "the next moment is ahead"
         for answer in self.pending:
             assert self.has(answer, self.came | self.out), "it waits for what can come"
+            if self.aside is not None:
+                assert self.aside in self.out, "another worker was asked"
+                assert due <= self.aside_until, "no second result is waited for too long"
+                continue
             had = self.has(answer, self.came)
             is_late = self.now >= IMPATIENT_AT or not self.out
             assert not (had and is_late), "late, everything decodable is answered"
@@ -260,6 +311,12 @@ def fork(thing: T) -> T:
 
 def possible(seen: Observer, with_stragglers: bool) -> Iterator[Event]:
     """What can happen next: a reply or a loss of each open send; or a reply nobody expects."""
+    if isinstance(seen.asked, Doubt):
+        slots, settled = seen.asked.slots, seen.asked.settled
+        yield Doubted(slots, None)
+        for slot in set(slots) - set(settled):
+            yield Doubted(slots, slot)
+        return
     if seen.asked is not None:
         slots, most = seen.asked.slots, seen.asked.most
         yield Judged(slots, None)
@@ -270,6 +327,8 @@ def possible(seen: Observer, with_stragglers: bool) -> Iterator[Event]:
     for slot, count in enumerate(seen.open):
         if count and slot not in seen.came:
             yield Replied(slot)
+            if slot == seen.aside:
+                yield Replied(slot, differed=True)
             yield Lost(slot)
         elif with_stragglers and seen.sends[slot] and slot not in seen.came:
             yield Replied(slot)  # its loss was told, or it was cancelled, and it comes after all

@@ -8,7 +8,9 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import torch
 
+from codes.calibrated import Calibrated, measure_moments
 from master.binding import Binding
 from master.config import DeploymentConfig
 from master.deployment import Deployment
@@ -56,7 +58,7 @@ async def serving(
     policy: dict[str, Any] | str | None = None,
     batching: dict[str, Any] | None = None,
 ) -> AsyncIterator[Serving]:
-    """A deployment of `doubled` over these workers, all of them up."""
+    """A deployment of `doubled` over these workers, all of them up; calibrated, if it is said."""
     config = DeploymentConfig.model_validate(
         {
             "name": "doubled",
@@ -67,6 +69,9 @@ async def serving(
         }
     )
     made = config.code.make()
+    if config.code.calibrated:
+        sample = torch.from_numpy(queries(400, seed=1))
+        made = Calibrated(made, measure_moments(made, _doubled, sample))
     binding = Binding(
         code=made,
         encoder=Encoder(made),
@@ -89,3 +94,7 @@ async def serving(
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running  # raises what ended it early
+
+
+def _doubled(shard: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(doubled(shard.numpy()))

@@ -70,6 +70,7 @@ LAGRANGE = Toy(5, ((), ()), threshold=3)
 BACKUP = Toy(3, systematic(2), threshold=1, exact=False, fades=True)
 SPARE = Toy(4, ((), ()), threshold=1, exact=False, fades=True, spares=2)
 VOTE = Toy(4, ((),), threshold=1)
+ESTIMATE = Toy(3, ((),), threshold=1, exact=False)
 MODELS = Toy(3, systematic(2), threshold=2, exact=False, asks_own=True)
 MORE_MODELS = replace(MODELS, n=4)
 NAMES = {
@@ -83,6 +84,7 @@ NAMES = {
     BACKUP: "backup",
     SPARE: "spare",
     VOTE: "vote",
+    ESTIMATE: "estimate",
     MODELS: "models",
     MORE_MODELS: "more-models",
 }
@@ -98,12 +100,17 @@ POLICIES = {
     "soft-threshold": replace(SOFT, recovery_threshold=3),
     "all": replace(SOFT, wait="all"),
     "all-once": Policy("all", max_sends=1),
-    "liar-first": replace(SOFT, wait="first", liars=1),
-    "liar-soft": replace(SOFT, liars=1),
-    "liar-limited": replace(SOFT, wait="first", gain_limit=3.0, liars=1),
+    "liar-first": replace(SOFT, wait="first", liars=1, recheck=0.0),
+    "liar-soft": replace(SOFT, liars=1, recheck=0.0),
+    "liar-limited": replace(SOFT, wait="first", gain_limit=3.0, liars=1, recheck=0.0),
     "liar-once": Policy("soft", Delay(fixed_s=1.0), max_sends=1, liars=1),
     "liar-all": Policy("all", max_sends=1, liars=1),
     "two-liars": Policy("first", max_sends=1, liars=2),
+    "recheck-first": replace(SOFT, wait="first", liars=1),
+    "recheck-soft": Policy("soft", Delay(fixed_s=1.0), max_sends=2, liars=1),
+    "recheck-all": Policy("all", Delay(fixed_s=1.0), max_sends=2, liars=1),
+    "recheck-thrice": Policy("first", Delay(fixed_s=1.0), max_sends=3, liars=1),
+    "recheck-two-liars": Policy("first", Delay(fixed_s=1.0), max_sends=2, liars=2),
 }
 
 
