@@ -1,13 +1,14 @@
 """How well liars are found, and what they cost: `python -m bench liars`.
 
 Offline, over the test set, with programs run as workers run them and results corrupted by the
-fault injector's own laws; the code, its moments and its locator are those that serve.
+fault injector's own laws; the code, its moments, its locator and the master's questions are those
+that serve.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,9 +20,14 @@ from codes.base import Code
 from codes.berrut import Berrut
 from codes.calibrated import Calibrated, measure_moments
 from codes.lagrange import Lagrange
-from codes.locating import LocatesErrors, TooManyErrors
+from codes.locating import Doubts, LocatesErrors, TooManyErrors
 from codes.moments import ROWS_AT_ONCE
 from master.config import QUERIES_OF_LIARS
+from master.events import Judge
+from master.gains import Gains, bits, mask
+from master.policy import Policy
+from master.results import same
+from master.screening import Screen
 from models import data
 from models.programs import Program, load_program
 from models.store import Store
@@ -38,10 +44,37 @@ LAWS = {
 TITLES = (
     "code", "locator", "workers", "groups", "lie", "batches", "located", "innocent accused",
     "false alarms", "accuracy, no liar", "one lost", "with a liar", "undefended",
-    "largest error",
+    "largest error", "asked again, no liar", "with one",
 )  # fmt: skip
+AGAIN = Policy().recheck
 
 Results = list[np.ndarray]  # by slot: float32 [groups, answer]
+Again = Callable[[int], tuple[int, np.ndarray]]  # of a slot: who is asked again, and says what
+# "own": the code's; "twice": so are results in doubt, of another worker; "rational": the published
+# one, which drops one slot in any case, with Berrut's own decoder.
+Locator = Literal["own", "twice", "rational"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a batch's results.
+
+    Attributes:
+        results: to decode from, those of `accused` slots left out.
+        accused: slots whose result was found to be wrong.
+        asked: results that were asked for again.
+        found: slots whose worker lied, as a second result told.
+    """
+
+    results: Results
+    accused: tuple[int, ...]
+    asked: int = 0
+    found: tuple[int, ...] = ()
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """Slots whose workers are known to have lied."""
+        return (*self.found, *self.accused)
 
 
 @dataclass(frozen=True)
@@ -52,6 +85,11 @@ class Case:
     code: LocatesErrors
     results: Results  # of all groups
     truth: np.ndarray  # [groups, k], labels
+
+    @cached_property
+    def gains(self) -> Gains:
+        """Of the code, remembered."""
+        return Gains(self.code)
 
     @classmethod
     def of(cls, model: str, code: Code, store: Store, seed: int) -> "Case":
@@ -73,7 +111,7 @@ class Case:
 
 
 def measure(
-    case: Case, law: str, groups: int, *, batches: int, seed: int, rational: bool = False
+    case: Case, law: str, groups: int, *, batches: int, seed: int, locator: Locator = "own"
 ) -> dict[str, Any]:
     """One row: batches of `groups` coding groups, in each of which one slot lies.
 
@@ -82,15 +120,14 @@ def measure(
         law: of LAWS.
         groups: judged together.
         batches: drawn from the groups of the test set.
-        seed: of batches, liars and lies.
-        rational: by the published locator, which drops one slot in any case, and Berrut's own
-            decoder; else by the code itself.
+        seed: of batches, liars, lies, and who is asked again.
+        locator: who judges.
     """
     code, n = case.code, case.code.n
     rng = np.random.default_rng(seed)
     injectors = [Injector(Faults(seed, corruption=LAWS[law]), f"worker-{i}") for i in range(n)]
-    judge = partial(_rational, case) if rational else partial(_located, case)
-    decoder = code.code if rational and isinstance(code, Calibrated) else code
+    judge: Callable[[Results, Again], Verdict] = partial(JUDGES[locator], case)
+    decoder = code.code if locator == "rational" and isinstance(code, Calibrated) else code
     before: Results = [result[-groups:] for result in case.results]
     seen: dict[str, list[float]] = {}
     largest_error = 0.0  # of an answer, over the largest one of its batch
@@ -99,26 +136,32 @@ def measure(
         honest = [result[rows] for result in case.results]
         liar = int(rng.integers(n))
         told = list(honest)
-        (told[liar],) = injectors[liar].corrupt(number, [honest[liar]], [before[liar]])
+        lies = partial(injectors[liar].corrupt, number)
+        (told[liar],) = lies([honest[liar]], [before[liar]])
+        asked = np.random.default_rng((seed, number))
+        verdict = judge(told, partial(_said, honest, before, liar, lies, asked))
+        alarmed = judge(honest, partial(_said, honest, before, None, lies, asked))
         before = honest
-        accused, alarmed = judge(told), judge(honest)
         truth = case.truth[rows]
         row = {
-            "located": accused == (liar,),
-            "innocent": bool(set(accused) - {liar}),
-            "false_alarms": bool(alarmed),
-            "accuracy_honest": _accuracy(decoder, honest, alarmed, truth),
+            "located": verdict.named == (liar,),
+            "innocent": bool(set(verdict.named) - {liar}),
+            "false_alarms": bool(alarmed.named),
+            "accuracy_honest": _accuracy(decoder, alarmed.results, alarmed.accused, truth),
             "accuracy_lost": _accuracy(decoder, honest, (liar,), truth),
-            "accuracy_liar": _accuracy(decoder, told, accused, truth),
+            "accuracy_liar": _accuracy(decoder, verdict.results, verdict.accused, truth),
             "accuracy_undefended": _accuracy(decoder, told, (), truth),
+            "again_honest": alarmed.asked,
+            "again_liar": verdict.asked,
         }
-        largest_error = max(largest_error, _error(decoder, told, accused, honest))
+        error = _error(decoder, verdict.results, verdict.accused, honest)
+        largest_error = max(largest_error, error)
         for name, value in row.items():
             seen.setdefault(name, []).append(float(value))
     means = {name: float(np.mean(values)) for name, values in seen.items()}
     return {
         "table": "liars", "model": case.model, "code": str(code), "k": code.k, "n": n,
-        "locator": "rational" if rational else "own", "errors": 1, "groups": groups, "law": law,
+        "locator": locator, "errors": 1, "groups": groups, "law": law,
         "batches": batches, "seed": seed, **means, "largest_error": largest_error, **provenance(),
     }  # fmt: skip
 
@@ -134,8 +177,9 @@ def measure_all(
             for law in ("noise 10", "noise 100", "sign flip", "another's"):
                 row = partial(measure, case, law, g, seed=seed)
                 yield row(batches=batches)
+                yield row(batches=batches, locator="twice")
                 if n >= 2 * (8 + 1) - 1:  # else its fit is not unique
-                    yield row(batches=batches // 4, rational=True)
+                    yield row(batches=batches // 4, locator="rational")
     for k in (3, 8):
         fewest = Lagrange(k, 256, 2).recovery_threshold + 2
         case = Case.of("digits-squares", Lagrange(k, fewest, 2), store, seed)
@@ -153,6 +197,7 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         *(f"{100 * row[name]:.1f} %" for name in shares),
         *(f"{row[name]:.4f}" for name in rates),
         f"{row['largest_error']:.0e}",
+        *(f"{row[name]:.2f}" for name in ("again_honest", "again_liar")),
     )  # fmt: skip
 
 
@@ -165,20 +210,80 @@ def _provide(store: Store) -> None:
         train_and_store("digits", "mlp", store=store, name="digits-squares", options=options)
 
 
-def _located(case: Case, results: Results) -> tuple[int, ...]:
-    broken = tuple(slot for slot, result in enumerate(results) if not np.isfinite(result).all())
+def _said(
+    honest: Results,
+    before: Results,
+    liar: int | None,
+    lies: Callable[[Results, Results], Results],
+    rng: np.random.Generator,
+    slot: int,
+) -> tuple[int, np.ndarray]:
+    """Another worker, each with the same chance, and what it says to this slot's shard."""
+    other = int(rng.choice([worker for worker in range(len(honest)) if worker != slot]))
+    if other != liar:
+        return other, honest[slot]
+    (lie,) = lies([honest[slot]], [before[slot]])
+    return other, lie
+
+
+def _located(case: Case, results: Results, again: Again) -> Verdict:
+    broken = _broken(results)
     if broken:
-        return broken  # the master takes no such result for a reply
+        return Verdict(results, broken)
     try:
-        return case.code.locate(_tensors(results), range(case.code.n), 1)
+        return Verdict(results, case.code.locate(_tensors(results), range(case.code.n), 1))
     except TooManyErrors:
-        return ()
+        return Verdict(results, ())
 
 
-def _rational(case: Case, results: Results) -> tuple[int, ...]:
+def _located_twice(case: Case, results: Results, again: Again) -> Verdict:
+    """By the master's own questions, as long as nobody is late."""
+    code, results, found, asked = case.code, list(results), list[int](), 0
+    if _broken(results):
+        return Verdict(results, _broken(results))
+    assert isinstance(code, Doubts)
+    screen, came = Screen(case.gains, 1, rechecks=True), mask(range(code.n))
+    while not screen.is_believed(came):
+        slots, tensors = tuple(bits(came)), _tensors(results)
+        question = screen.question(came, came)
+        if isinstance(question, Judge):
+            lied = code.locate(tensors, slots, question.most, question.sure)
+            screen.take(came, mask(lied))
+            came &= ~mask(lied)
+        elif (slot := code.doubt(tensors, slots, AGAIN, question.settled)) is None:
+            screen.take(came, 0)
+        else:
+            screen.recheck(slot)
+            asked += 1
+            first, (other, second) = results[slot], again(slot)
+            if differs := not same(first, second):
+                fits = code.misfit(tensors, slots, slot)
+                results[slot] = second
+                is_better = code.misfit(_tensors(results), slots, slot) < fits
+                results[slot] = second if is_better else first
+                found.append(slot if is_better else other)
+            screen.settle(differs)
+    accused = tuple(slot for slot in range(code.n) if not came >> slot & 1)
+    return Verdict(results, accused, asked, tuple(found))
+
+
+def _rational(case: Case, results: Results, again: Again) -> Verdict:
     code = case.code.code if isinstance(case.code, Calibrated) else case.code
     assert isinstance(code, Berrut)
-    return rational_suspects(np.stack(results).astype(np.float64), code.slot_points, code.k, 1)
+    values = np.stack(results).astype(np.float64)
+    return Verdict(results, rational_suspects(values, code.slot_points, code.k, 1))
+
+
+def _broken(results: Results) -> tuple[int, ...]:
+    """Slots whose results the master takes for no reply."""
+    return tuple(slot for slot, result in enumerate(results) if not np.isfinite(result).all())
+
+
+JUDGES: dict[Locator, Callable[[Case, Results, Again], Verdict]] = {
+    "own": _located,
+    "twice": _located_twice,
+    "rational": _rational,
+}
 
 
 def _accuracy(code: Code, results: Results, without: Sequence[int], truth: np.ndarray) -> float:

@@ -109,7 +109,7 @@ class PolicyConfig(Strict):
     recovery_threshold: Annotated[int, Field(ge=1)] | Literal["any"] | None = None
     liars: int = Field(0, ge=0)  # wrong results in a batch that must do no harm
     # Of codes that prove no lie: share of honest batches that may ask another worker for a result.
-    recheck: float = Field(0.3, ge=0, lt=1)
+    recheck: float = Field(0.4, ge=0, lt=1)
     budget: float = Field(0.08, gt=0, le=8)  # of "adaptive": extra tasks for each task
 
     @field_validator("soft_deadline", "hedge")

@@ -13,6 +13,7 @@ from master.events import Doubted, Judged, Replied
 from master.pool import Pool
 from master.results import Results
 from master.sends import Sends
+from master.trust import LIMIT
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +54,12 @@ class Jury:
         return Judged(tuple(slots), lied)
 
     def doubt(self, slots: Sequence[int], settled: Sequence[int]) -> Doubted:
-        """Find the result that is worth having twice, and set it aside."""
-        slot = self._results.doubt(slots, self._share, settled)
+        """Find the result that is worth having twice, and set it aside: that of a worker who lied
+        most of the time lately, or the one that the code doubts."""
+        liars = (slot for slot in slots if slot not in settled and self._trust(slot) < LIMIT)
+        slot = next(liars, None)
+        if slot is None:
+            slot = self._results.doubt(slots, self._share, settled)
         if slot is not None:
             self._sends.elsewhere(slot, self._results.set_aside(slot))
         else:
@@ -71,6 +76,9 @@ class Jury:
             self._tell(liar, lied=True)
             self._tell(self._results.workers[slot], lied=False)
         return Replied(slot, differed=liar is not None)
+
+    def _trust(self, slot: int) -> float:
+        return self._pool.trust.score(self._results.workers[slot])
 
     def _tell(self, address: str, *, lied: bool) -> None:
         self._pool.heard(address, lied=lied, needed=self._needed)

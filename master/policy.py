@@ -149,7 +149,7 @@ class Policy:
     gain_limit: float = inf
     recovery_threshold: int | None = None
     liars: int = 0
-    recheck: float = 0.3
+    recheck: float = 0.4
     budget: float = 0.08
 
     def __post_init__(self) -> None:

@@ -90,10 +90,11 @@ class Results:
         self._arrays[slot], self.workers[slot] = self._aside.pop(slot)
 
     def compare(self, slot: int) -> str | None:
-        """Of two results of a slot keep that which fits the others better; the worker that gave the
-        other one, if they are not the same."""
+        """Of two results of a slot keep that which fits the others better, the first where they are
+        the same; the worker that gave the other one, if they are not."""
         first, second = self._aside.pop(slot), (self._arrays[slot], self.workers[slot])
-        if _rms(first[0] - second[0]) <= SAME * max(_rms(first[0]), _rms(second[0])):
+        if same(first[0], second[0]):
+            self._arrays[slot], self.workers[slot] = first
             return None
         right, wrong = sorted((first, second), key=lambda given: self._misfit(slot, given[0]))
         self._arrays[slot], self.workers[slot] = right
@@ -139,6 +140,11 @@ class Results:
     def _tensors(self, slots: Sequence[int]) -> list[torch.Tensor]:
         # Copies: torch wants memory that it may write to.
         return [torch.from_numpy(self._arrays[slot].copy()) for slot in slots]
+
+
+def same(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two honest workers may have given these results of one slot."""
+    return _rms(first - second) <= SAME * max(_rms(first), _rms(second))
 
 
 def _rms(array: np.ndarray) -> float:

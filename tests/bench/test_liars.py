@@ -52,6 +52,13 @@ def test_a_row_tells_what_became_of_liars() -> None:
     assert row["false_alarms"] < 0.1
     assert row["accuracy_liar"] == pytest.approx(row["accuracy_lost"], abs=0.02)
     assert row["accuracy_undefended"] < row["accuracy_liar"] - 0.1
-    drops = liars.measure(case, "noise 100", 4, batches=10, seed=0, rational=True)
+    assert row["again_liar"] == 0
+    twice = liars.measure(case, "noise 100", 4, batches=40, seed=0, locator="twice")
+    assert twice["located"] > 0.95
+    assert twice["false_alarms"] == 0
+    assert twice["again_liar"] >= twice["located"]
+    assert 0 < twice["again_honest"] < 1
+    assert twice["accuracy_liar"] == pytest.approx(twice["accuracy_honest"], abs=0.005)
+    drops = liars.measure(case, "noise 100", 4, batches=10, seed=0, locator="rational")
     assert drops["false_alarms"] == 1.0
     assert len(liars.cells(row)) == len(liars.TITLES)

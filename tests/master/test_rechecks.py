@@ -1,6 +1,7 @@
 """Results in doubt are asked for again, of another worker: over real streams."""
 
 import asyncio
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -104,6 +105,22 @@ async def test_a_worker_does_not_confirm_itself() -> None:
         request = await live.infer(rows)
         np.testing.assert_allclose(request.outputs, truth(rows), atol=0.05)
         assert lies(live) == {"w0": 1}
+
+
+async def test_who_lied_is_not_believed_alone_for_a_while() -> None:
+    """Whether the code doubts it or not; until most of its last results were confirmed."""
+    crew = workers(SLOTS, 2)
+    async with serving(*crew, code=CODE, policy={**WARY, "wait": "all", "recheck": 1e-9}) as live:
+        for seed in range(5):
+            await live.infer(queries(K, seed))
+        assert live.pool.trust.score(crew[2].address) < 0.5
+        crew[2].function = doubled
+        resent = [live.deployment.statistics.tasks_resent]
+        for seed in range(5):
+            await live.infer(queries(K, seed))
+            resent.append(live.deployment.statistics.tasks_resent)
+        assert [after - before for before, after in pairwise(resent)] == [1, 1, 0, 0, 0]
+        assert lies(live) == {"w2": 5}
 
 
 async def test_none_is_asked_again_where_the_policy_says_so() -> None:
