@@ -19,6 +19,13 @@ Budget = Annotated[
 Threshold = Annotated[
     str | None, typer.Option(help="Responders to wait for before decoding: k or more, or any.")
 ]
+Recheck = Annotated[
+    float | None,
+    typer.Option(
+        help="With --liars, of approximate codes: share of honest groups that may ask another "
+        "worker for a result in doubt; 0: none. [0.4]"
+    ),
+]
 
 
 def policy_of(recovery_threshold: str | None, **given: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from kofn.cli import launching, securing
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
-from kofn.cli.policies import Budget, Hedge, MaxSends, SoftDeadline, Threshold, policy_of
+from kofn.cli.policies import Budget, Hedge, MaxSends, Recheck, SoftDeadline, Threshold, policy_of
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
 SPLIT = "split-lagrange"
@@ -100,6 +100,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
     liars: Annotated[
         int, typer.Option(min=0, help="Wrong results a group that must do no harm.")
     ] = 0,
+    recheck: Recheck = None,
     timeout_ms: Annotated[int, typer.Option(help="When a client names none.")] = 1000,
     config: Annotated[
         Path | None,
@@ -186,6 +187,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             max_sends=max_sends,
             gain_limit=gain_limit,
             liars=liars,
+            recheck=recheck,
             budget=budget,
         )
         deployment = {

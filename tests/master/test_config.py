@@ -98,9 +98,10 @@ def test_liars_that_can_be_found_are_accepted() -> None:
         {"name": "lagrange", "k": 3, "n": 7, "degree": 2},
         {"name": "berrut", "k": 4, "n": 6, "calibrated": True},
     ):
-        config = {"name": "x", "program": "x", "code": code, "policy": {"liars": 1}}
+        given = {"liars": 1, "recheck": 0.2}
+        config = {"name": "x", "program": "x", "code": code, "policy": given}
         policy = DeploymentConfig.model_validate(config).policy.make()
-        assert policy.liars == 1
+        assert (policy.liars, policy.recheck) == (1, 0.2)
         assert "1 liar" in str(policy)
 
 

@@ -120,6 +120,8 @@ def test_moments_are_absolute(policy: Policy, expected: Moments) -> None:
         ({"max_sends": 1, "hedge": TEN_MS}, "'max_sends' must be at least 2 for a hedge"),
         ({"gain_limit": 0.0}, "'gain_limit' must be above 0, not 0.0"),
         ({"liars": -1}, "'liars' must be at least 0, not -1"),
+        ({"recheck": 1.0}, "'recheck' must be at least 0 and below 1, not 1.0"),
+        ({"recheck": -0.1}, "'recheck' must be at least 0 and below 1, not -0.1"),
         ({"gain_limit": nan}, "'gain_limit' must be above 0, not nan"),
         ({"recovery_threshold": 0}, "'recovery_threshold' must be at least 1, not 0"),
         ({"budget": 0.0}, "'budget' must be above 0 and at most 8, not 0.0"),
