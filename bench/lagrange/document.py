@@ -31,6 +31,7 @@ NAMES = {
     "digits-lenet": "digits",
     "mnist-lenet": "MNIST",
     "fashion-lenet": "Fashion-MNIST",
+    "fashion-lenet-late": "Fashion-MNIST, cut after conv2",
     "cifar10-resnet": "CIFAR-10, from a JPEG copy (quality 75)",
 }
 PUBLISHED_TITLES = ("data set", "k", "n", "lost", "system", "accuracy", "base", "what", "source")
