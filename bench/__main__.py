@@ -124,7 +124,7 @@ def throughput(  # noqa: PLR0913 - each flag is an argument to typer
 ) -> None:
     """Images a second through one master whose workers and clients share this machine."""
     from bench.throughput import DEPLOYMENTS, Setting, measure_all
-    from kofn.cli.up import provide_model
+    from kofn.cli.usual import provide_model
 
     provide_model(model, None)
     settings = [

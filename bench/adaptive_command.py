@@ -35,7 +35,7 @@ def adaptive(  # noqa: PLR0913 - each flag is an argument to typer
     """Adaptive redundancy beside no code, a good hedge and coding at once: tails and load."""
     from bench import adaptive as measuring
     from bench.adaptive import TITLES, Plan, cells
-    from kofn.cli.up import provide_model
+    from kofn.cli.usual import provide_model
     from kofn.logs import configure_logs
 
     configure_logs("error")

@@ -29,7 +29,7 @@ def devices(
 ) -> None:
     """Forward passes of a worker, by device and precision: time, and what half precision costs."""
     from bench.devices import CPU, TITLES, Setting, cells, measure_all
-    from kofn.cli.up import provide_model
+    from kofn.cli.usual import provide_model
 
     provide_model(model, None)
     settings = [

@@ -7,27 +7,21 @@ that serve.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
 import codes
-from bench.rational import rational_suspects
+from bench.judges import JUDGES, Again, Locator, Results, Verdict, tensors
 from bench.records import provenance
 from codes.base import Code
-from codes.berrut import Berrut
 from codes.calibrated import Calibrated, measure_moments
 from codes.lagrange import Lagrange
-from codes.locating import Doubts, LocatesErrors, TooManyErrors
+from codes.locating import LocatesErrors
 from codes.moments import ROWS_AT_ONCE
 from master.config import QUERIES_OF_LIARS
-from master.events import Judge
-from master.gains import Gains, bits, mask
-from master.policy import Policy
-from master.results import same
-from master.screening import Screen
 from models import data
 from models.programs import Program, load_program
 from models.store import Store
@@ -46,35 +40,6 @@ TITLES = (
     "false alarms", "accuracy, no liar", "one lost", "with a liar", "undefended",
     "largest error", "asked again, no liar", "with one",
 )  # fmt: skip
-AGAIN = Policy().recheck
-
-Results = list[np.ndarray]  # by slot: float32 [groups, answer]
-Again = Callable[[int], tuple[int, np.ndarray]]  # of a slot: who is asked again, and says what
-# "own": the code's; "twice": so are results in doubt, of another worker; "rational": the published
-# one, which drops one slot in any case, with Berrut's own decoder.
-Locator = Literal["own", "twice", "rational"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of a batch's results.
-
-    Attributes:
-        results: to decode from, those of `accused` slots left out.
-        accused: slots whose result was found to be wrong.
-        asked: results that were asked for again.
-        found: slots whose worker lied, as a second result told.
-    """
-
-    results: Results
-    accused: tuple[int, ...]
-    asked: int = 0
-    found: tuple[int, ...] = ()
-
-    @property
-    def named(self) -> tuple[int, ...]:
-        """Slots whose workers are known to have lied."""
-        return (*self.found, *self.accused)
 
 
 @dataclass(frozen=True)
@@ -85,11 +50,6 @@ class Case:
     code: LocatesErrors
     results: Results  # of all groups
     truth: np.ndarray  # [groups, k], labels
-
-    @cached_property
-    def gains(self) -> Gains:
-        """Of the code, remembered."""
-        return Gains(self.code)
 
     @classmethod
     def of(cls, model: str, code: Code, store: Store, seed: int) -> "Case":
@@ -126,7 +86,7 @@ def measure(
     code, n = case.code, case.code.n
     rng = np.random.default_rng(seed)
     injectors = [Injector(Faults(seed, corruption=LAWS[law]), f"worker-{i}") for i in range(n)]
-    judge: Callable[[Results, Again], Verdict] = partial(JUDGES[locator], case)
+    judge: Callable[[Results, Again], Verdict] = partial(JUDGES[locator], case.code)
     decoder = code.code if locator == "rational" and isinstance(code, Calibrated) else code
     before: Results = [result[-groups:] for result in case.results]
     seen: dict[str, list[float]] = {}
@@ -226,66 +186,6 @@ def _said(
     return other, lie
 
 
-def _located(case: Case, results: Results, again: Again) -> Verdict:
-    broken = _broken(results)
-    if broken:
-        return Verdict(results, broken)
-    try:
-        return Verdict(results, case.code.locate(_tensors(results), range(case.code.n), 1))
-    except TooManyErrors:
-        return Verdict(results, ())
-
-
-def _located_twice(case: Case, results: Results, again: Again) -> Verdict:
-    """By the master's own questions, as long as nobody is late."""
-    code, results, found, asked = case.code, list(results), list[int](), 0
-    if _broken(results):
-        return Verdict(results, _broken(results))
-    assert isinstance(code, Doubts)
-    screen, came = Screen(case.gains, 1, rechecks=True), mask(range(code.n))
-    while not screen.is_believed(came):
-        slots, tensors = tuple(bits(came)), _tensors(results)
-        question = screen.question(came, came)
-        if isinstance(question, Judge):
-            lied = code.locate(tensors, slots, question.most, question.sure)
-            screen.take(came, mask(lied))
-            came &= ~mask(lied)
-        elif (slot := code.doubt(tensors, slots, AGAIN, question.settled)) is None:
-            screen.take(came, 0)
-        else:
-            screen.recheck(slot)
-            asked += 1
-            first, (other, second) = results[slot], again(slot)
-            if differs := not same(first, second):
-                fits = code.misfit(tensors, slots, slot)
-                results[slot] = second
-                is_better = code.misfit(_tensors(results), slots, slot) < fits
-                results[slot] = second if is_better else first
-                found.append(slot if is_better else other)
-            screen.settle(differs)
-    accused = tuple(slot for slot in range(code.n) if not came >> slot & 1)
-    return Verdict(results, accused, asked, tuple(found))
-
-
-def _rational(case: Case, results: Results, again: Again) -> Verdict:
-    code = case.code.code if isinstance(case.code, Calibrated) else case.code
-    assert isinstance(code, Berrut)
-    values = np.stack(results).astype(np.float64)
-    return Verdict(results, rational_suspects(values, code.slot_points, code.k, 1))
-
-
-def _broken(results: Results) -> tuple[int, ...]:
-    """Slots whose results the master takes for no reply."""
-    return tuple(slot for slot, result in enumerate(results) if not np.isfinite(result).all())
-
-
-JUDGES: dict[Locator, Callable[[Case, Results, Again], Verdict]] = {
-    "own": _located,
-    "twice": _located_twice,
-    "rational": _rational,
-}
-
-
 def _accuracy(code: Code, results: Results, without: Sequence[int], truth: np.ndarray) -> float:
     return float((_decoded(code, results, without).argmax(-1) == truth).mean())
 
@@ -297,12 +197,8 @@ def _error(code: Code, told: Results, without: Sequence[int], honest: Results) -
 
 def _decoded(code: Code, results: Results, without: Sequence[int]) -> np.ndarray:
     slots = [s for s in range(code.n) if s not in without and np.isfinite(results[s]).all()]
-    decoded: np.ndarray = code.decode(_tensors([results[slot] for slot in slots]), slots).numpy()
+    decoded: np.ndarray = code.decode(tensors([results[slot] for slot in slots]), slots).numpy()
     return decoded
-
-
-def _tensors(results: Results) -> list[torch.Tensor]:
-    return [torch.from_numpy(np.array(result)) for result in results]
 
 
 def _answer(program: Program, queries: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ def recovery(
 ) -> None:
     """How soon a frozen or killed worker is out, and a returned one back at work."""
     from bench.recovery import STEPS, measure
-    from kofn.cli.up import provide_model
+    from kofn.cli.usual import provide_model
 
     provide_model(model, None)
     console = Console(stderr=True)

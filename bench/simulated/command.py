@@ -80,7 +80,7 @@ def simulated_vs_live(
     Bars: 10 % at p50, 20 % at p99. On a machine with other work it compares that work.
     """
     from bench.simulated.against_live import QUANTILES, SYSTEMS, Load, compare
-    from kofn.cli.up import provide_model
+    from kofn.cli.usual import provide_model
     from kofn.logs import configure_logs
 
     configure_logs("error")

@@ -99,7 +99,7 @@ def demo(
     import torch
 
     from bench.plots import latency_cdf
-    from kofn.cli.up import provide_model
+    from kofn.cli.usual import provide_model
 
     torch.set_num_threads(1)
     provide_model(MODEL, store)

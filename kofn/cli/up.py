@@ -12,10 +12,18 @@ from kofn.cli import launching, securing
 from kofn.cli.output import Settings, StoreFolder, parameters
 from kofn.cli.over_models import COIN, coding_over, names_in
 from kofn.cli.policies import Budget, Hedge, MaxSends, Recheck, SoftDeadline, Threshold, policy_of
+from kofn.cli.usual import (
+    LAYERS,
+    SPLIT,
+    code_of,
+    is_function,
+    provide_model,
+    trained_code,
+    trained_sizes,
+    usual_blocks,
+)
 from kofn.service import LogLevel, ReadyFile, Trace, UntilEof
 
-SPLIT = "split-lagrange"
-LAYERS = "polydot"  # the model's linear layers as coded products
 USUAL_GAIN = 2.0  # of a split network's answers that are taken early: beyond it they are poor
 
 
@@ -160,7 +168,7 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             model = model or (f"{dataset}-lenet" if dataset else "digits-mlp")
             provide_model(model, store)
             if (k, n, r) == (None, None, None) and checkpoint is None:
-                k, n = _trained_sizes(model, code, workers, store)
+                k, n = trained_sizes(model, code, workers, store)
             if r is not None and n is None and k is not None:
                 n = k + r
             slots = workers if n is None else n
@@ -169,14 +177,14 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             is_early = code == SPLIT and wait == "first"
             if is_early and (gain_limit, recovery_threshold) == (None, None):
                 gain_limit = USUAL_GAIN
-            if calibrated is None and code == SPLIT and _is_function(model):
+            if calibrated is None and code == SPLIT and is_function(model):
                 calibrated = True  # its mixes are of unlike worth: one noise for all misleads
             if code == LAYERS:
                 blocks = {"m": usual_blocks(slots, liars) if k is None else k}
                 coding = {"name": code, **blocks, "n": slots, **given}
             else:
-                coding = _code(code, k, slots, given, calibrated, liars)
-                trained = checkpoint or _trained_code(model, coding, store)
+                coding = code_of(code, k, slots, given, calibrated, liars)
+                trained = checkpoint or trained_code(model, coding, store)
                 coding |= {} if trained is None else {"checkpoint": trained}
             served = {"name": Path(model).stem, "program": model}
         policy = policy_of(
@@ -234,103 +242,6 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
             master_flags=watched,
         )
         asyncio.run(launching.stay(cluster, ready_file, until_eof))
-
-
-def provide_model(model: str, folder: Path | None) -> None:
-    """Train a digits model where it is asked for and not there; others must be there.
-
-    Raises:
-        UnknownModel: not there, and not trained in seconds.
-    """
-    from models import networks
-    from models.store import Store
-
-    store = Store(folder)
-    dataset, _, network = model.partition("-")
-    if model in store.names() or dataset != "digits" or network not in networks.REGISTRY:
-        if not model.endswith(".pt2"):
-            store.card(model)  # raises, saying which there are
-        return
-    from kofn.cli.trainings import train_showing_progress
-
-    train_showing_progress(dataset, network, store=store)
-
-
-def _is_function(model: str) -> bool:
-    from models.functions import TARGETS
-
-    return model in TARGETS
-
-
-def _code(
-    name: str, k: int | None, n: int, settings: dict[str, Any], calibrated: bool | None, liars: int
-) -> dict[str, Any]:
-    import codes
-    from codes.linear import LinearDecoding
-
-    if name == "uncoded":
-        sizes = {"k": n if k is None else k}
-    else:
-        sizes = {"k": usual_k(name, n, settings, liars) if k is None else k, "n": n}
-    code = {"name": name, **sizes, **settings}
-    made = codes.make(**code)
-    if calibrated is None:
-        # A split network knows its noise from its training.
-        calibrated = not made.exact and isinstance(made, LinearDecoding) and name != SPLIT
-    return {**code, "calibrated": calibrated}
-
-
-def usual_blocks(n: int, liars: int) -> int:
-    """Blocks of each linear layer: half of n, as their code takes, or what liars leave."""
-    return max(1, min((n + 1) // 2, n - max(1, 2 * liars)))
-
-
-def usual_k(name: str, n: int, settings: dict[str, Any], liars: int = 0) -> int:
-    """Two thirds of n, or as much less as the code needs, as for a degree or against liars."""
-    import codes
-    from codes.locating import most_liars
-
-    most = max(1, n - max(1, n // 3))
-    for k in range(most, 0, -1):
-        try:
-            code = codes.make(name, k=k, n=n, **settings)
-        except ValueError:
-            continue
-        if liars <= most_liars(code):
-            return k
-    return most  # what is wrong is not k, and is told by the code
-
-
-def _trained_sizes(
-    model: str, code: str, workers: int, folder: Path | None
-) -> tuple[int | None, int | None]:
-    """k and n of the largest trained code that these workers can hold; None where there is none."""
-    import codes
-    from models.store import Store
-
-    known = Store(folder).codes
-    cards = [known.card(name) for name in known.names() if name.startswith(f"{model}.{code}-")]
-    is_free = code in codes.REGISTRY and "n" in codes.REGISTRY[code].free
-    sizes = [(card.parameters["k"], workers if is_free else card.parameters["n"]) for card in cards]
-    return max((size for size in sizes if size[0] <= size[1] <= workers), default=(None, None))
-
-
-def _trained_code(model: str, code: dict[str, Any], folder: Path | None) -> str | None:
-    """The trained code of the usual name, where the store has it and it is what is asked for."""
-    import codes
-    from models.store import Store
-    from models.trained import usual_name
-
-    free = codes.REGISTRY[code["name"]].free
-    r = None if "n" in free else code.get("n", code["k"]) - code["k"]
-    known = Store(folder).codes
-    name = usual_name(model, code["name"], code["k"], r)
-    if name not in known.names():
-        return None
-    trained = known.card(name).parameters
-    fixed = trained.keys() - free
-    is_asked_for = all(trained[key] == value for key, value in code.items() if key in fixed)
-    return name if is_asked_for else None
 
 
 def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None, list[dict[str, Any]]]:

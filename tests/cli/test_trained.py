@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kofn.cli import app
-from kofn.cli.up import usual_k
+from kofn.cli.usual import usual_k
 from models.store import Store
 from support.commands import PATIENCE_S, Up, run, start
 
