@@ -19,6 +19,7 @@ from bench.code_commands import Json, Save, coding, frontier, liars
 from bench.coin.live import coin_live
 from bench.devices_command import devices
 from bench.fuzz.command import fuzz
+from bench.live_liars_command import live_liars
 from bench.load.command import load
 from bench.matmul_command import matmul
 from bench.records import provenance
@@ -275,8 +276,8 @@ def live_accuracy(
 
 
 COMMANDS = (
-    adaptive, aicc, coding, coin_live, devices, frontier, fuzz, liars, load, matmul, parm, recovery,
-    simulated_vs_live, simulator, soak, sweep,
+    adaptive, aicc, coding, coin_live, devices, frontier, fuzz, liars, live_liars, load, matmul,
+    parm, recovery, simulated_vs_live, simulator, soak, sweep,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -124,6 +124,15 @@ def live_accuracy_table() -> str:
     return markdown(live_accuracy.TITLES, rows) + "\n" + _made_by("live-accuracy")
 
 
+def live_liars_table() -> str:
+    """The newest records of `python -m bench live-liars --save`."""
+    from bench.live_liars import TITLES, cells
+
+    return (
+        markdown(TITLES, map(cells, records.newest("live-liars"))) + "\n" + _made_by("live-liars")
+    )
+
+
 def liars_table() -> str:
     """The newest records of `python -m bench liars --save`."""
     rows = map(liars.cells, records.newest("liars"))
