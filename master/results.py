@@ -10,8 +10,8 @@ from kofn.wire import worker_pb2
 from kofn.wire.tensors import from_wire
 from master.coding import Coding
 
-# Of the largest entry of a slot's results: two honest workers differ by no more. They do by rounding,
-# in bfloat16 by some hundredths; a lie within it does as little harm.
+# Of the largest entry of a slot's results. Honest workers differ by less: by rounding, in bfloat16
+# by some hundredths; a lie within it does as little harm.
 SAME = 0.05
 
 
