@@ -45,8 +45,8 @@ class Verdict:
 
     @property
     def named(self) -> tuple[int, ...]:
-        """Slots whose workers are known to have lied."""
-        return (*self.found, *self.accused)
+        """Slots whose workers are known to have lied, ascending."""
+        return tuple(sorted({*self.found, *self.accused}))
 
 
 def _located(code: LocatesErrors, results: Results, again: Again) -> Verdict:
@@ -61,7 +61,7 @@ def _located(code: LocatesErrors, results: Results, again: Again) -> Verdict:
 
 def _located_twice(code: LocatesErrors, results: Results, again: Again) -> Verdict:
     """By the master's own questions, as long as nobody is late."""
-    results, found, asked = list(results), list[int](), 0
+    results, liars, asked = list(results), set[int](), 0
     if _broken(results):
         return Verdict(results, _broken(results))
     assert isinstance(code, Doubts)
@@ -73,21 +73,25 @@ def _located_twice(code: LocatesErrors, results: Results, again: Again) -> Verdi
             lied = code.locate(told, slots, question.most, question.sure)
             screen.take(came, mask(lied))
             came &= ~mask(lied)
-        elif (slot := code.doubt(told, slots, AGAIN, question.settled)) is None:
-            screen.take(came, 0)
+            continue
+        suspects = sorted(liars - set(question.settled))
+        slot = suspects[0] if suspects else code.doubt(told, slots, AGAIN, question.settled)
+        if slot is None:
+            screen.clear(came)
         else:
             screen.recheck(slot)
             asked += 1
             first, (other, second) = results[slot], again(slot)
-            if differs := not same(first, second):
+            was_lie = False
+            if not same(first, second):
                 fits = code.misfit(told, slots, slot)
                 results[slot] = second
-                is_better = code.misfit(tensors(results), slots, slot) < fits
-                results[slot] = second if is_better else first
-                found.append(slot if is_better else other)
-            screen.settle(differs)
+                was_lie = code.misfit(tensors(results), slots, slot) < fits
+                results[slot] = second if was_lie else first
+                liars.add(slot if was_lie else other)
+            screen.settle(was_lie)
     accused = tuple(slot for slot in range(code.n) if not came >> slot & 1)
-    return Verdict(results, accused, asked, tuple(found))
+    return Verdict(results, accused, asked, tuple(liars))
 
 
 def _rational(code: LocatesErrors, results: Results, again: Again) -> Verdict:

@@ -104,7 +104,7 @@ def measure(
         before = honest
         truth = case.truth[rows]
         row = {
-            "located": verdict.named == (liar,),
+            "located": verdict.named == (liar,) and not _is_used(verdict, liar, told[liar]),
             "innocent": bool(set(verdict.named) - {liar}),
             "false_alarms": bool(alarmed.named),
             "accuracy_honest": _accuracy(decoder, alarmed.results, alarmed.accused, truth),
@@ -168,6 +168,11 @@ def _provide(store: Store) -> None:
     if "digits-squares" not in store.names():
         options = {"hidden": (32,), "activation": "square"}
         train_and_store("digits", "mlp", store=store, name="digits-squares", options=options)
+
+
+def _is_used(verdict: Verdict, slot: int, result: np.ndarray) -> bool:
+    """Whether this result of a slot is decoded from."""
+    return slot not in verdict.accused and np.array_equal(verdict.results[slot], result)
 
 
 def _said(

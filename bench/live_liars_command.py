@@ -26,7 +26,10 @@ def live_liars(
     from bench.live_liars import TITLES, cells, measure
 
     run = datetime.now(UTC).isoformat(timespec="seconds")
-    command = f"python -m bench live-liars --workers {workers} --recheck {recheck}"
+    command = (
+        f"python -m bench live-liars --dataset {dataset} --workers {workers} --recheck {recheck} "
+        f"--images {images} --seed {seed}"
+    )
     cases = [(int(w), float(share)) for w in workers.split(",") for share in recheck.split(",")]
     console = Console(stderr=True, highlight=False)
     rows: list[dict[str, Any]] = []

@@ -307,8 +307,8 @@ class Code(ABC):
         return known
 
 
-def remember(kept: dict[K, V], key: K, value: V) -> None:
+def remember(kept: dict[K, V], key: K, value: V, most: int = SETS_KEPT) -> None:
     """Keep a value in a bounded dictionary: a full one starts anew."""
-    if len(kept) >= SETS_KEPT:
+    if len(kept) >= most:
         kept.clear()
     kept[key] = value

@@ -20,6 +20,8 @@ from codes.locating import Doubts, Values, most_liars
 from codes.moments import Moments, measure_moments
 from codes.residuals import POOLS, LeaveOneOut, leave_one_out
 
+TESTS_KEPT = 1024  # of up to 32 kB, for the scores of honest batches
+
 __all__ = ["Calibrated", "Moments", "measure_moments"]
 
 
@@ -242,7 +244,7 @@ class Calibrated(Doubts):
             sample = self.moments.group_covs[:, chosen][:, :, chosen]
             sizes = [len(self._rows[slot]) for slot in slots]
             test = leave_one_out(sample, sizes, groups, ridge=self._eps)
-            remember(self._tests, key, test)
+            remember(self._tests, key, test, TESTS_KEPT)
         return test
 
     @cached_property

@@ -11,9 +11,7 @@ class Replied:
     """A usable result of this slot is here."""
 
     slot: int
-    differed: bool = (
-        False  # from that which was doubted: one of the two was a lie, and is forgotten
-    )
+    replaces_lie: bool = False  # what was set aside was one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Doubted:
     """The results of these responders were looked at, as `Doubt` asked."""
 
     slots: tuple[int, ...]
-    slot: int | None  # its result is set aside until another worker gives it; None: all seem right
+    slot: int | None  # its result is set aside until another worker gives it; None: of nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Judge:
 
     slots: tuple[int, ...]  # ascending
     most: int  # that may be found
-    sure: tuple[int, ...] = ()  # of `slots`: two workers gave the same
+    sure: tuple[int, ...] = ()  # of `slots`: another worker was asked, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Doubt:
     for; the last command."""
 
     slots: tuple[int, ...]  # ascending
-    settled: tuple[int, ...]  # of `slots`: no use in doubting them
+    settled: tuple[int, ...]  # of `slots`: they were asked for again, or cannot be
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,8 +124,8 @@ class Gather:
             return []
         self._now = now
         match event:
-            case Replied(slot, differed):
-                self._replied(slot, differed)
+            case Replied(slot, replaces_lie):
+                self._replied(slot, replaces_lie)
             case Lost(slot) if self._at.open[slot]:
                 if self._at.lost(slot):
                     self._give_up(slot)
@@ -135,7 +135,7 @@ class Gather:
                 if now < self._deadline:
                     self._replace_lost()
             case Doubted(slots, None) if self._screen is not None:
-                self._screen.take(mask(slots), 0)
+                self._screen.clear(mask(slots))
             case Doubted(_, int(slot)) if self._screen is not None:
                 self._screen.recheck(slot)
                 self._at.forget(1 << slot)
@@ -157,9 +157,9 @@ class Gather:
 
     # What an event changes.
 
-    def _replied(self, slot: int, differed: bool = False) -> None:
+    def _replied(self, slot: int, replaces_lie: bool = False) -> None:
         if self._screen is not None and self._screen.rechecked >> slot & 1:
-            self._screen.settle(differed)
+            self._screen.settle(replaces_lie)
         if self._at.replied(slot):
             self._commands.append(Cancel((slot,)))
 

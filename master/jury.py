@@ -37,6 +37,8 @@ class Jury:
         self._pool = pool
         self._needed = needed
         self._share = share
+        self._honest: set[str] = set()  # workers of which the pool was told so, once a batch
+        self._liars: set[str] = set()
 
     def judge(
         self, slots: Sequence[int], most: int, sure: Sequence[int], **about: object
@@ -55,32 +57,36 @@ class Jury:
 
     def doubt(self, slots: Sequence[int], settled: Sequence[int]) -> Doubted:
         """Find the result that is worth having twice, and set it aside: that of a worker who lied
-        most of the time lately, or the one that the code doubts."""
-        liars = (slot for slot in slots if slot not in settled and self._trust(slot) < LIMIT)
-        slot = next(liars, None)
+        just now or most of the time lately, or the one that the code doubts."""
+        suspects = (slot for slot in slots if slot not in settled and self._is_suspect(slot))
+        slot = next(suspects, None)
         if slot is None:
             slot = self._results.doubt(slots, self._share, settled)
         if slot is not None:
             self._sends.elsewhere(slot, self._results.set_aside(slot))
-        else:
-            for honest in slots:
-                self._tell(self._results.workers[honest], lied=False)
         return Doubted(tuple(slots), slot)
 
     def replied(self, slot: int) -> Replied:
         """A slot's result is in: where it is its second, the two are compared."""
-        if not self._results.is_aside(slot):
+        first = self._results.aside(slot)
+        liar = None if first is None else self._results.compare(slot)
+        if liar is None:
             return Replied(slot)
-        liar = self._results.compare(slot)
-        if liar is not None:
-            self._tell(liar, lied=True)
-            self._tell(self._results.workers[slot], lied=False)
-        return Replied(slot, differed=liar is not None)
+        self._tell(liar, lied=True)
+        for other in self._results:
+            self._tell(self._results.workers[other], lied=False)
+        return Replied(slot, replaces_lie=liar == first)
 
-    def _trust(self, slot: int) -> float:
-        return self._pool.trust.score(self._results.workers[slot])
+    def _is_suspect(self, slot: int) -> bool:
+        worker = self._results.workers[slot]
+        return worker in self._liars or self._pool.trust.score(worker) <= LIMIT
 
     def _tell(self, address: str, *, lied: bool) -> None:
-        self._pool.heard(address, lied=lied, needed=self._needed)
         if lied:
+            self._liars.add(address)
             self._sends.avoid(address)
+        elif address in self._honest | self._liars:
+            return
+        else:
+            self._honest.add(address)
+        self._pool.heard(address, lied=lied, needed=self._needed)

@@ -1,6 +1,6 @@
 """What the workers returned for one coded batch: checked, held by slot, decoded, judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class Results:
     def __len__(self) -> int:
         """Slots that have one."""
         return len(self._arrays)
+
+    def __iter__(self) -> Iterator[int]:
+        """These slots."""
+        return iter(tuple(self._arrays))
 
     def take(self, slot: int, address: str, result: worker_pb2.Result) -> None:
         """Keep a slot's result; the first one stays.
@@ -81,9 +85,9 @@ class Results:
         self._aside[slot] = self._arrays.pop(slot), address
         return address
 
-    def is_aside(self, slot: int) -> bool:
-        """Whether it was set aside, and not compared nor recalled yet."""
-        return slot in self._aside
+    def aside(self, slot: int) -> str | None:
+        """Whose result of a slot is set aside, and neither compared nor recalled yet."""
+        return self._aside[slot][1] if slot in self._aside else None
 
     def recall(self, slot: int) -> None:
         """What was set aside is the slot's result."""

@@ -32,6 +32,7 @@ from master.events import (
     Judged,
     Lost,
     Recall,
+    Replied,
     Send,
     Tick,
 )
@@ -178,7 +179,13 @@ class CodedBatch:
             self._on(Lost(slot))
             return
         self._sends.answered(address, took_s)
-        self._on(self._jury.replied(slot))
+        self._guarded(lambda: self._obey(self._gather.on(self._replied(slot), monotonic())))
+
+    def _replied(self, slot: int) -> Replied:
+        began = monotonic()
+        event = self._jury.replied(slot)
+        self._timings.decode_s += monotonic() - began
+        return event
 
     def _on(self, event: Event) -> None:
         if not self._finished:

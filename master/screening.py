@@ -30,8 +30,9 @@ class Screen:
         self._doubted = 0  # responders that do not fit together, and nobody knows why
         self._rechecks = MOST_RECHECKS if rechecks and not gains.exact else 0  # left
         self._asked = 0  # whose results were asked for again, ever
-        self._sure = 0  # whose results two workers gave, or one of two
-        self.rechecked = 0  # of which one is set aside until another worker gives it
+        self._sure = 0  # and came: who gave the other one does not matter
+        self._undoubted = 0  # responders of whom none is worth asking for again
+        self.rechecked = 0  # the one that is set aside until another worker gives it
 
     def __repr__(self) -> str:
         """What it waits for, as a reason says it."""
@@ -64,7 +65,7 @@ class Screen:
     def question(self, slots: int, sendable: int) -> Doubt | Judge:
         """What to ask of a mask of responders; `sendable`: those that may be asked for again."""
         again = slots & sendable & ~self._asked
-        if self._rechecks and again:
+        if self._rechecks and again and slots != self._undoubted:
             return Doubt(tuple(bits(slots)), tuple(bits(slots & ~again)))
         return Judge(tuple(bits(slots)), self._most(slots), tuple(bits(slots & self._sure)))
 
@@ -74,11 +75,15 @@ class Screen:
         self.rechecked = 1 << slot
         self._asked |= self.rechecked
 
-    def settle(self, differed: bool) -> None:
-        """Another worker gave the result that was set aside, or not the same one."""
-        self.found += differed
+    def settle(self, was_lie: bool) -> None:
+        """Another worker was heard on what was set aside, which was a lie or was not."""
+        self.found += was_lie
         self._sure |= self.rechecked
         self.rechecked = 0
+
+    def clear(self, slots: int) -> None:
+        """None of a mask of responders is in doubt; they are judged all the same."""
+        self._undoubted = slots
 
     def recall(self) -> int:
         """No other worker gave it: it counts, and is in doubt. The slot."""

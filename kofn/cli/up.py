@@ -187,6 +187,8 @@ def up(  # noqa: PLR0913 - each flag is an argument to typer
                 trained = checkpoint or trained_code(model, coding, store)
                 coding |= {} if trained is None else {"checkpoint": trained}
             served = {"name": Path(model).stem, "program": model}
+        if recheck is not None and not liars:
+            raise typer.BadParameter("goes with --liars.", param_hint="--recheck")
         policy = policy_of(
             recovery_threshold,
             wait=wait,

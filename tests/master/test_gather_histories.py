@@ -169,8 +169,8 @@ class HedgesForEver(Gather):
 
 
 class CancelsResults(Gather):
-    def _replied(self, slot: int, differed: bool = False) -> None:
-        super()._replied(slot, differed)
+    def _replied(self, slot: int, replaces_lie: bool = False) -> None:
+        super()._replied(slot, replaces_lie)
         if self._at.pending:
             self._commands.append(Cancel((slot,)))
 
@@ -270,9 +270,15 @@ class DoubtsAgain(Screened):
 
 class ForgetsWhoIsSure(Screened):
     class screen(Screen):
-        def settle(self, differed: bool) -> None:
-            super().settle(differed)
+        def settle(self, was_lie: bool) -> None:
+            super().settle(was_lie)
             self._sure = 0
+
+
+class BelievesWhomNobodyDoubts(Screened):
+    class screen(Screen):
+        def clear(self, slots: int) -> None:
+            self.take(slots, 0)
 
 
 class NeverRecalls(Gather):
@@ -332,6 +338,7 @@ class GivesOwnAtOnce(Screened):
         (AccusesAtOnce, ESTIMATE, "recheck-first", "nobody is accused who can be asked again"),
         (DoubtsAgain, ESTIMATE, "recheck-thrice", "somebody can be doubted"),
         (ForgetsWhoIsSure, ESTIMATE, "recheck-two-liars", "whoever is confirmed is not accused"),
+        (BelievesWhomNobodyDoubts, ESTIMATE, "recheck-first", "nobody is believed unjudged"),
         (NeverRecalls, ESTIMATE, "recheck-first", "no second result is waited for too long"),
         (RecallsAtOnce, ESTIMATE, "recheck-first", "a second result has time"),
         (AnswersMeanwhile, ESTIMATE, "recheck-first", "while a result is set aside|unjudged"),

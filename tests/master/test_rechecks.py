@@ -30,15 +30,19 @@ def lies(live: Serving) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-async def test_a_lie_is_replaced_by_what_another_worker_says() -> None:
-    """All slots take part in the answer, the liar's too, though it is asked every time."""
-    async with serving(*workers(SLOTS, 2), code=CODE, policy={**WARY, "wait": "all"}) as live:
+@pytest.mark.parametrize("recheck", [0.4, 0.98])
+async def test_a_lie_is_replaced_by_what_another_worker_says(recheck: float) -> None:
+    """All slots take part in the answer, the liar's too, though it is asked every time, and lies
+    when it is to confirm another's result."""
+    policy = {**WARY, "wait": "all", "recheck": recheck}
+    async with serving(*workers(SLOTS, 2), code=CODE, policy=policy) as live:
         for seed in range(10):
             rows = queries(K, seed)
             request = await live.infer(rows)
             np.testing.assert_allclose(request.outputs, truth(rows), atol=0.02)
             assert set(request.responders.values()) == {tuple(range(SLOTS))}
-        assert lies(live) == {"w2": 10}
+        assert lies(live).keys() == {"w2"}
+        assert lies(live)["w2"] >= 10
         assert live.deployment.statistics.tasks_resent >= 10
         scores = [live.pool.trust.score(worker.address) for worker in live.workers]
         assert [score < 0.5 for score in scores] == [i == 2 for i in range(SLOTS)]

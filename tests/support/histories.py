@@ -56,6 +56,7 @@ class Observer:
     aside_until: float = inf
     rechecked: set[int] = field(default_factory=set)  # slots that were set aside, ever
     sure: set[int] = field(default_factory=set)  # that two workers replied for
+    undoubted: set[int] = field(default_factory=set)  # responders of whom none is in doubt
 
     @property
     def out(self) -> set[int]:
@@ -68,7 +69,9 @@ class Observer:
     @property
     def key(self) -> tuple[object, ...]:
         resolved = tuple(sorted(self.resolved.items()))
-        sets = (self.came, self.believed, self.doubted, self.rechecked, self.sure)
+        sets = (
+            self.came, self.believed, self.doubted, self.rechecked, self.sure, self.undoubted,
+        )  # fmt: skip
         return (
             self.now, tuple(self.sends), tuple(self.open), *(tuple(sorted(s)) for s in sets),
             resolved, self.found, self.asked, self.aside, self.aside_until,
@@ -104,7 +107,7 @@ class Observer:
         """Responders that may be doubted now."""
         if not self.policy.recheck or self.code.exact or self.now >= IMPATIENT_AT:
             return set()
-        if len(self.rechecked) == MOST_RECHECKS:
+        if len(self.rechecked) == MOST_RECHECKS or self.came == self.undoubted:
             return set()
         spent = {s for s, count in enumerate(self.sends) if count == self.policy.max_sends}
         return self.came - self.rechecked - spent
@@ -121,15 +124,15 @@ class Observer:
                 self.came -= set(lied)
                 self.believed, self.doubted = set(slots) - set(lied), set()
             case Doubted(slots, None):
-                self.believed, self.doubted = set(slots), set()
+                self.undoubted = set(slots)
             case Doubted(_, int(slot)):
                 self.aside, self.aside_until = slot, min(now + 1.0, IMPATIENT_AT)
                 self.came.remove(slot)
                 self.rechecked.add(slot)
-            case Replied(slot, differed):
+            case Replied(slot, replaces_lie):
                 if slot == self.aside:
                     self.aside = None
-                    self.found += differed
+                    self.found += replaces_lie
                     self.sure.add(slot)
                 self.came.add(slot)
                 self.open[slot] = max(0, self.open[slot] - 1)
@@ -328,7 +331,7 @@ def possible(seen: Observer, with_stragglers: bool) -> Iterator[Event]:
         if count and slot not in seen.came:
             yield Replied(slot)
             if slot == seen.aside:
-                yield Replied(slot, differed=True)
+                yield Replied(slot, replaces_lie=True)
             yield Lost(slot)
         elif with_stragglers and seen.sends[slot] and slot not in seen.came:
             yield Replied(slot)  # its loss was told, or it was cancelled, and it comes after all
