@@ -49,12 +49,15 @@ async def test_a_lie_is_replaced_by_what_another_worker_says(recheck: float) -> 
 
 
 async def test_a_spare_worker_takes_the_place_of_a_quarantined_liar() -> None:
-    async with serving(*workers(SLOTS + 1, 2), code=CODE, policy=WARY) as live:
+    """One of nine has no slot in a batch: the liar, from its fourth lie on."""
+    policy = {**WARY, "wait": "all"}
+    async with serving(*workers(SLOTS + 1, 2), code=CODE, policy=policy) as live:
         for seed in range(12):
             await live.infer(queries(K, seed))
         liar = live.workers[2].address
         assert live.pool.trust.standing(liar) == "quarantined"
-        assert lies(live) == {"w2": 4}
+        assert lies(live).keys() == {"w2"}
+        assert lies(live)["w2"] >= 4
 
 
 async def test_whoever_lies_when_asked_to_confirm_is_found() -> None:
