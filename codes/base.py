@@ -307,8 +307,9 @@ class Code(ABC):
         return known
 
 
-def remember(kept: dict[K, V], key: K, value: V, most: int = SETS_KEPT) -> None:
-    """Keep a value in a bounded dictionary: a full one starts anew."""
-    if len(kept) >= most:
+def remember(kept: dict[K, V], key: K, value: V, most: int | None = None) -> None:
+    """Keep a value in a bounded dictionary, of SETS_KEPT where nothing is said: a full one starts
+    anew."""
+    if len(kept) >= (SETS_KEPT if most is None else most):
         kept.clear()
     kept[key] = value
