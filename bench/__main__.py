@@ -15,7 +15,7 @@ from bench import records
 from bench.adaptive_command import adaptive
 from bench.aicc import aicc
 from bench.all_command import all_
-from bench.code_commands import Json, Save, coding, frontier, liars
+from bench.code_commands import coding, frontier, liars
 from bench.coin.live import coin_live
 from bench.devices_command import devices
 from bench.fuzz.command import fuzz
@@ -28,6 +28,7 @@ from bench.simulated.command import simulated_vs_live, simulator
 from bench.soak.command import soak
 from bench.sweep.command import sweep
 from bench.sweep.parm import parm
+from bench.telling import Json, Save, tell
 from kofn.cli.output import print_table
 
 app = typer.Typer(help="Benchmarks of a running system.", no_args_is_help=True)
@@ -267,12 +268,8 @@ def live_accuracy(
         return found
 
     rows = [{**row, "run": run, "command": command} for row in asyncio.run(collect())]
-    if save:
-        console.print(f"appended to {records.append('live-accuracy', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table("Accuracy on the live cluster, under stragglers", TITLES, map(cells, rows))
+    title = "Accuracy on the live cluster, under stragglers"
+    tell("live-accuracy", rows, title, TITLES, cells, save=save, as_json=as_json)
 
 
 COMMANDS = (

@@ -1,6 +1,5 @@
 """Commands of `python -m bench` that measure codes without a cluster: liars, coding, frontier."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from bench import records
-from kofn.cli.output import print_table
-
-Json = Annotated[bool, typer.Option("--json", help="Print records instead of a table.")]
-Save = Annotated[bool, typer.Option(help="Append the records to bench/results.")]
+from bench.telling import Json, Save, tell
 
 
 def liars(
@@ -42,12 +37,7 @@ def liars(
     console = Console(stderr=True, highlight=False)
     found = track(measure_all(kept, *counts, batches, seed), "measuring", console=console)
     rows = [{**row, "run": run, "command": command} for row in found]
-    if save:
-        console.print(f"appended to {records.append('liars', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table("One liar in every batch", TITLES, map(cells, rows))
+    tell("liars", rows, "One liar in every batch", TITLES, cells, save=save, as_json=as_json)
 
 
 def coding(
@@ -65,12 +55,8 @@ def coding(
     run = datetime.now(UTC).isoformat(timespec="seconds")
     command = f"python -m bench coding --classes {classes} --groups {groups}"
     rows = [{**measure(one), "run": run, "command": command} for one in settings(classes, groups)]
-    if save:
-        Console(stderr=True).print(f"appended to {records.append('coding', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table("Arithmetic of codes, medians on one thread", TITLES, map(cells, rows))
+    title = "Arithmetic of codes, medians on one thread"
+    tell("coding", rows, title, TITLES, cells, save=save, as_json=as_json)
 
 
 def frontier(
@@ -105,10 +91,5 @@ def frontier(
     }
     lost = [int(count) for count in losses.split(",")]
     found = [{**record, **mark} for record in run(table, rows, helper, lost, kept, training_bar)]
-    if save:
-        path = records.append("frontier", found)
-        Console(stderr=True, highlight=False).print(f"appended to {path}")
-    if as_json:
-        print(json.dumps(found))
-        return
-    print_table("Side information, and what each idea gives", TITLES, map(cells, found))
+    title = "Side information, and what each idea gives"
+    tell("frontier", found, title, TITLES, cells, save=save, as_json=as_json)

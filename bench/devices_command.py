@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import records
-from bench.code_commands import Json, Save
+from bench.telling import Json, Save
 from kofn.cli.output import print_table
 from kofn.wire.errors import KofnError
 

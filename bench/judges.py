@@ -84,9 +84,7 @@ def _located_twice(code: LocatesErrors, results: Results, again: Again) -> Verdi
             first, (other, second) = results[slot], again(slot)
             was_lie = False
             if not same(first, second):
-                fits = code.misfit(told, slots, slot)
-                results[slot] = second
-                was_lie = code.misfit(tensors(results), slots, slot) < fits
+                was_lie = code.prefers(told, slots, slot, *tensors([second]))
                 results[slot] = second if was_lie else first
                 liars.add(slot if was_lie else other)
             screen.settle(was_lie)
@@ -114,5 +112,5 @@ JUDGES: dict[Locator, Callable[[LocatesErrors, Results, Again], Verdict]] = {
 
 
 def tensors(results: Results) -> list[torch.Tensor]:
-    """Of every slot, as codes take them."""
+    """As codes take them."""
     return [torch.from_numpy(np.array(result)) for result in results]

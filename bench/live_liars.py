@@ -5,7 +5,6 @@ flipping the signs of all it says: accuracy, latency, tasks, and whom the master
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import kofn
 from bench.records import provenance
 from kofn.launch import Cluster, LocalWorkers
+from kofn.wire import control_pb2
 from models import data
 
 K, SLOTS = 8, 12
@@ -25,17 +25,6 @@ TITLES = (
     "workers", "slots", "recheck", LIAR, "images", "accuracy", "p50, ms", "p99", "tasks",
     "its results", "found", "others accused", "quarantined",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Blame:
-    """What the master has counted so far: totals of the liar and of all others."""
-
-    tasks: int
-    results: int
-    lies: int
-    others: int
-    is_quarantined: bool
 
 
 async def measure(
@@ -70,21 +59,17 @@ async def measure(
         for law in (None, "sign-flip"):
             if law is not None:
                 await client.set_faults(LIE, [LIAR])
-            before = await _blame(client)
+            before = _totals(await client.status())
             answers, took_s = await _asked(client, model, queries)
-            after = await _blame(client)
-            spent = {
-                key: value - getattr(before, key)
-                for key, value in asdict(after).items()
-                if key != "is_quarantined"
-            }
+            status = await client.status()
+            spent = {name: total - before[name] for name, total in _totals(status).items()}
             p50, p99 = np.quantile(took_s, (0.5, 0.99))
             yield {
                 "table": "live-liars", "dataset": dataset, "k": K, "n": SLOTS, "workers": workers,
                 "recheck": recheck, "law": law, "images": len(labels), "seed": seed,
                 "accuracy": float((answers.argmax(axis=1) == labels).mean()),
                 "p50_ms": 1e3 * float(p50), "p99_ms": 1e3 * float(p99), **spent,
-                "is_quarantined": after.is_quarantined, **provenance(),
+                "is_quarantined": _liar(status).state == "quarantined", **provenance(),
             }  # fmt: skip
 
 
@@ -101,16 +86,19 @@ async def _asked(
     return np.concatenate(answers), took_s
 
 
-async def _blame(client: kofn.AsyncClient) -> Blame:
-    status = await client.status()
-    liar = next(worker for worker in status.workers if worker.name == LIAR)
-    return Blame(
-        tasks=status.deployments[0].tasks_sent,
-        results=liar.results,
-        lies=liar.lies,
-        others=sum(worker.lies for worker in status.workers if worker.name != LIAR),
-        is_quarantined=liar.state == "quarantined",
-    )
+def _totals(status: control_pb2.Status) -> dict[str, int]:
+    """What the master has counted so far, of the liar and of all others."""
+    liar = _liar(status)
+    return {
+        "tasks": status.deployments[0].tasks_sent,
+        "results": liar.results,
+        "lies": liar.lies,
+        "others": sum(worker.lies for worker in status.workers) - liar.lies,
+    }
+
+
+def _liar(status: control_pb2.Status) -> control_pb2.WorkerStatus:
+    return next(worker for worker in status.workers if worker.name == LIAR)
 
 
 def cells(row: dict[str, Any]) -> tuple[object, ...]:

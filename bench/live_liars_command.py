@@ -1,16 +1,13 @@
 """`python -m bench live-liars`."""
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from bench import records
-from bench.code_commands import Json, Save
-from kofn.cli.output import print_table
+from bench.telling import Json, Save, tell
 
 
 def live_liars(
@@ -31,7 +28,6 @@ def live_liars(
         f"--images {images} --seed {seed}"
     )
     cases = [(int(w), float(share)) for w in workers.split(",") for share in recheck.split(",")]
-    console = Console(stderr=True, highlight=False)
     rows: list[dict[str, Any]] = []
 
     async def measured() -> None:
@@ -39,11 +35,7 @@ def live_liars(
             told = {"run": run, "command": command}
             rows.extend([r | told async for r in measure(dataset, count, share, images, seed)])
 
-    with console.status(f"measuring {len(cases)} clusters"):
+    with Console(stderr=True, highlight=False).status(f"measuring {len(cases)} clusters"):
         asyncio.run(measured())
-    if save:
-        console.print(f"appended to {records.append('live-liars', rows)}")
-    if as_json:
-        print(json.dumps(rows))
-        return
-    print_table("Groups of images, one after the other", TITLES, map(cells, rows))
+    title = "Groups of images, one after the other"
+    tell("live-liars", rows, title, TITLES, cells, save=save, as_json=as_json)

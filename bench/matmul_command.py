@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from bench import records
-from bench.code_commands import Json, Save
+from bench.telling import Json, Save
 from kofn.cli.output import print_table
 
 

@@ -228,10 +228,6 @@ class Calibrated(Doubts):
         scores = self._test(slots, values.shape[1]).scores(self._centred(values, slots))
         return float(scores[slots.index(slot)])
 
-    def _owners(self, slots: Sequence[int]) -> list[int]:
-        """The slot of each of their rows."""
-        return [slot for slot in slots for _ in self._rows[slot]]
-
     def _centred(self, values: Values, slots: Sequence[int]) -> Values:
         mean = self.moments.result_mean.reshape(self.moments.rows, 1, -1)
         return np.asarray(values - mean[self.rows_of(slots)], np.float64)

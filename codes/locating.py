@@ -94,10 +94,13 @@ class LocatesErrors(LinearDecoding):
         rows = [row.detach().cpu().double().numpy() for row in self._unbound(results, ordered)]
         values = np.stack(rows).reshape(len(rows), len(rows[0]), -1)
         if not np.isfinite(values).all():
-            owner = [slot for slot in ordered for _ in self._rows[slot]]
-            bad = owner[int(np.argmin(np.isfinite(values).all(axis=(1, 2))))]
+            bad = self._owners(ordered)[int(np.argmin(np.isfinite(values).all(axis=(1, 2))))]
             raise ValueError(f"Result of slot {bad} must be finite to be judged.")
         return values, ordered
+
+    def _owners(self, slots: Sequence[int]) -> list[int]:
+        """The slot of each of their rows."""
+        return [slot for slot in slots for _ in self._rows[slot]]
 
     @abstractmethod
     def _locate(
@@ -154,6 +157,26 @@ class Doubts(LocatesErrors):
         if slot not in ordered:
             raise ValueError(f"Argument 'slot' must be one of {ordered}, not {slot}.")
         return self._misfit(values, ordered, slot)
+
+    @final
+    def prefers(
+        self,
+        results: Sequence[Float[Tensor, " g *answer"]],
+        slots: Sequence[int],
+        slot: int,
+        other: Float[Tensor, " g *answer"],
+    ) -> bool:
+        """Whether another result of a slot fits the others better than the one that is given.
+
+        Args:
+            results, slots, slot: as of `misfit`.
+            other: of the slot.
+
+        Raises:
+            ValueError: as `misfit` does.
+        """
+        changed = [other if s == slot else own for s, own in zip(slots, results, strict=True)]
+        return self.misfit(changed, slots, slot) < self.misfit(results, slots, slot)
 
     @abstractmethod
     def _doubt(

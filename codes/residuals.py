@@ -17,9 +17,8 @@ from scipy.special import bdtrik
 from codes.base import Matrix, Vector
 
 POOLS = (1, 2, 4, 8, 16, 32)  # groups judged together; other numbers as the next one below
-DRAWS = (
-    2000  # batches drawn from the sample of honest groups: the 5 to 20 most extreme tell the limit
-)
+# Batches drawn from the sample of honest groups: the 5 to 20 most extreme tell the strict limit.
+DRAWS = 2000
 FOLDS = 5  # a part of the sample is scored by the moments of the others: its own fit too well
 CONFIDENCE = 0.98  # share of samples whose limit keeps the rate, if their groups are independent
 LEAST = 0.25  # of the share that was meant: the limit is no stricter, however small the sample
@@ -55,7 +54,7 @@ class LeaveOneOut:
     def limit(self, share: float) -> float:
         """The score that the worst slot passes in at most this share of honest batches."""
         within = 1 - _share(self.groups, share)
-        return float(np.quantile(self.largest, within, method="higher"))
+        return float(self.largest[math.ceil(within * (len(self.largest) - 1))])
 
 
 def leave_one_out(

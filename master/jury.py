@@ -1,7 +1,8 @@
 """What comes of one coded batch's results being judged: who is set aside, forgotten, told on.
 
 It stands between `scatter`, whose commands from `gather` it carries out, and the code, which finds
-what is wrong; the pool learns of every worker whether it was honest. Decides nothing.
+what is wrong; the pool learns of every worker whether it was honest. Who is not trusted is doubted
+before the code is asked.
 """
 
 from collections.abc import Sequence

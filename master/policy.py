@@ -122,7 +122,8 @@ class Policy:
             as "soft", by deadlines that are learned (`master.adaptive`), and nothing beyond what
             gives the answers is sent before them, unless the budget pays for it.
         soft_deadline: the end of patience for "soft", for "adaptive" if it is sooner than what is
-            learned, and for "first" the end of `gain_limit`.
+            learned, and for "first" the end of `gain_limit`; and how long a result that is asked
+            for again (`recheck`) is waited for.
         hedge: when slots still out are sent again, and how long after each hedge those that are
             out even then; None is never.
         max_sends: of one slot, the first and all hedges included.

@@ -36,7 +36,7 @@ class Results:
 
     def __iter__(self) -> Iterator[int]:
         """These slots."""
-        return iter(tuple(self._arrays))
+        return iter(self._arrays)
 
     def take(self, slot: int, address: str, result: worker_pb2.Result) -> None:
         """Keep a slot's result; the first one stays.
@@ -96,18 +96,16 @@ class Results:
     def compare(self, slot: int) -> str | None:
         """Of two results of a slot keep that which fits the others better, the first where they are
         the same; the worker that gave the other one, if they are not."""
-        first, second = self._aside.pop(slot), (self._arrays[slot], self.workers[slot])
-        if same(first[0], second[0]):
-            self._arrays[slot], self.workers[slot] = first
+        second, by_second = self._arrays[slot], self.workers[slot]
+        self.recall(slot)
+        if same(self._arrays[slot], second):
             return None
-        right, wrong = sorted((first, second), key=lambda given: self._misfit(slot, given[0]))
-        self._arrays[slot], self.workers[slot] = right
-        return wrong[1]
-
-    def _misfit(self, slot: int, array: np.ndarray) -> float:
-        self._arrays[slot] = array
-        slots = sorted(self._arrays)
-        return self._doubts.misfit(self._tensors(slots), slots, slot)
+        slots, other = tuple(self), torch.from_numpy(second.copy())
+        if not self._doubts.prefers(self._tensors(slots), slots, slot, other):
+            return by_second
+        by_first = self.workers[slot]
+        self._arrays[slot], self.workers[slot] = second, by_second
+        return by_first
 
     @property
     def _doubts(self) -> Doubts:

@@ -235,14 +235,13 @@ class CodedBatch:
         match question:
             case Judge(slots, most, sure):
                 verdict = self._jury.judge(slots, most, sure, **self._about())
-                named = verdict.lied or ()
+                stage, found = "locate", {"liars": _listed(verdict.lied or ())}
             case Doubt(slots, settled):
                 verdict = self._jury.doubt(slots, settled)
-                named = () if verdict.slot is None else (verdict.slot,)
+                stage, found = "doubt", {"slot": "" if verdict.slot is None else str(verdict.slot)}
         self._timings.decode_s += monotonic() - began
         if self._trace is not None:
-            stage, found = ("locate", "liars") if isinstance(question, Judge) else ("doubt", "slot")
-            self._trace.stage(stage, began, slots=_listed(slots), **{found: _listed(named)})
+            self._trace.stage(stage, began, slots=_listed(slots), **found)
         return verdict
 
     def _answer(self, answers: Sequence[int], slots: Sequence[int], direct: bool) -> None:

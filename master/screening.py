@@ -31,7 +31,7 @@ class Screen:
         self._rechecks = MOST_RECHECKS if rechecks and not gains.exact else 0  # left
         self._asked = 0  # whose results were asked for again, ever
         self._sure = 0  # and came: who gave the other one does not matter
-        self._undoubted = 0  # responders of whom none is worth asking for again
+        self._cleared = 0  # responders of whom none is worth asking for again
         self.rechecked = 0  # the one that is set aside until another worker gives it
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Screen:
     def question(self, slots: int, sendable: int) -> Doubt | Judge:
         """What to ask of a mask of responders; `sendable`: those that may be asked for again."""
         again = slots & sendable & ~self._asked
-        if self._rechecks and again and slots != self._undoubted:
+        if self._rechecks and again and slots != self._cleared:
             return Doubt(tuple(bits(slots)), tuple(bits(slots & ~again)))
         return Judge(tuple(bits(slots)), self._most(slots), tuple(bits(slots & self._sure)))
 
@@ -83,7 +83,7 @@ class Screen:
 
     def clear(self, slots: int) -> None:
         """None of a mask of responders is in doubt; they are judged all the same."""
-        self._undoubted = slots
+        self._cleared = slots
 
     def recall(self) -> int:
         """No other worker gave it: it counts, and is in doubt. The slot."""

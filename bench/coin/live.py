@@ -15,13 +15,13 @@ from rich.progress import track
 
 from bench import records
 from bench.bases import Bar
-from bench.code_commands import Json, Save
 from bench.coin import grids, lies
 from bench.coin.family import Members
 from bench.coin.table import CoinTable
 from bench.readme import generated_by, markdown
 from bench.records import provenance
 from bench.tabling import open_table
+from bench.telling import Json, Save
 from kofn.cli.output import print_table
 from kofn.cli.trainings import training_bar
 from models.store import Store

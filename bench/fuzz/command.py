@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from bench.code_commands import Json, Save
 from bench.records import append, provenance
+from bench.telling import Json, Save
 from kofn.cli.output import print_json, print_table
 from kofn.cli.output import words as console
 

@@ -78,7 +78,7 @@ def _panel(axes: Axes, found: list[Record]) -> list[Any]:
                 linewidth=width if style == "-" else 0.6 * width,
                 zorder=order,
             )
-            if style == "-":
+            if style == "-" and points:
                 handles.append(line)
     axes.set_xlabel("answers")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

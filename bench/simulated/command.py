@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import track
 
 from bench import records
-from bench.code_commands import Json, Save
 from bench.records import provenance
+from bench.telling import Json, Save
 from kofn.cli.output import print_table
 
 OFF = 1  # exit code where a figure is beyond its tolerance

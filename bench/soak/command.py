@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.code_commands import Json
 from bench.records import provenance
 from bench.soak.cluster import Backend
+from bench.telling import Json
 from kofn.cli.connection import At, Control, PeerName, TlsFolder, TokenFile
 from kofn.cli.output import print_table
 from kofn.cli.output import words as console

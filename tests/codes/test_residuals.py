@@ -114,8 +114,11 @@ def test_a_lie_fits_worse_than_the_truth(berrut: Calibrated) -> None:
     better = 0
     for i, batch in enumerate(batches(berrut, 200, 1)):
         honest = berrut.misfit(batch, range(10), i % 10)
-        batch[i % 10] = -batch[i % 10]
-        better += honest < berrut.misfit(batch, range(10), i % 10)
+        truth = batch[i % 10]
+        batch[i % 10] = -truth
+        told_apart = honest < berrut.misfit(batch, range(10), i % 10)
+        assert berrut.prefers(batch, range(10), i % 10, truth) == told_apart
+        better += told_apart
     assert better > 185
 
 

@@ -1,11 +1,13 @@
 """Results in doubt are asked for again, of another worker: over real streams."""
 
 import asyncio
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from master.results import Results
 from support.scripted import ScriptedWorker, doubled
 from support.serving import Serving, queries, serving, truth
 
@@ -82,6 +84,32 @@ async def test_whoever_lies_when_asked_to_confirm_is_found() -> None:
         assert set(lies(live)) == {"w2"}
 
 
+async def test_who_is_found_while_confirming_is_doubted_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An innocent is doubted first, and the liar asked: its own lie is replaced all the same."""
+    async with serving(*workers(SLOTS, 2), code=CODE, policy={**WARY, "wait": "all"}) as live:
+        liar, doubt, another = live.workers[2].address, Results.doubt, live.pool.assignment.another
+
+        def innocent_first(
+            results: Results, slots: Sequence[int], share: float, settled: Sequence[int]
+        ) -> int | None:
+            if settled:
+                return doubt(results, slots, share, settled)
+            return next(slot for slot in slots if results.workers[slot] != liar)
+
+        def liar_first(*avoided: Collection[str]) -> str | None:
+            return another(*avoided) if liar in avoided[-1] else liar
+
+        monkeypatch.setattr(Results, "doubt", innocent_first)
+        monkeypatch.setattr(live.pool.assignment, "another", liar_first)
+        rows = queries(K)
+        request = await live.infer(rows)
+        np.testing.assert_allclose(request.outputs, truth(rows), atol=0.02)
+        assert set(request.responders.values()) == {tuple(range(SLOTS))}
+        assert lies(live) == {"w2": 2}
+
+
 @pytest.mark.parametrize("outcome", ["hold", "fail"])
 async def test_a_lie_that_nobody_confirms_is_judged_by_the_others(outcome: str) -> None:
     """The second worker is silent or fails: no answer waits for it, none is wrong."""
@@ -128,6 +156,23 @@ async def test_who_lied_is_not_believed_alone_for_a_while() -> None:
             resent.append(live.deployment.statistics.tasks_resent)
         assert [after - before for before, after in pairwise(resent)] == [1, 1, 0, 0, 0]
         assert lies(live) == {"w2": 5}
+
+
+async def test_a_defect_in_comparing_costs_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the stream that the result came on, nor the master."""
+
+    def broken(results: Results, slot: int) -> None:
+        raise RuntimeError("as told")
+
+    async with serving(*workers(SLOTS, 2), code=CODE, policy={**WARY, "wait": "all"}) as live:
+        with monkeypatch.context() as patch:
+            patch.setattr(Results, "compare", broken)
+            with pytest.raises(RuntimeError, match="as told"):
+                await live.infer(queries(K))
+        rows = queries(K, 1)
+        request = await live.infer(rows)
+        np.testing.assert_allclose(request.outputs, truth(rows), atol=0.02)
+        assert live.pool.workers_up == SLOTS
 
 
 async def test_none_is_asked_again_where_the_policy_says_so() -> None:
