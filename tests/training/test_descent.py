@@ -57,9 +57,11 @@ def test_without_averaging_the_last_step_is_kept() -> None:
         assert all(torch.equal(own[name], now) for name, now in module.state_dict().items())
 
 
+@pytest.mark.parametrize("prepares", [0, 1000])
 @pytest.mark.parametrize("slow", [FLOAT32, BFLOAT16])
-def test_the_faster_precision_is_taken_and_nothing_is_left_behind(slow: str) -> None:
-    """One of both has a hundred times as much to do."""
+def test_the_faster_precision_is_taken_and_nothing_is_left_behind(slow: str, prepares: int) -> None:
+    """One of both has a hundred times as much to do; the first step prepares something, once."""
+    once = iter([prepares])
     module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     before = copy.deepcopy(module.state_dict())
     heavy = torch.ones(256, 256)
@@ -67,7 +69,8 @@ def test_the_faster_precision_is_taken_and_nothing_is_left_behind(slow: str) -> 
     def loss_of(chosen: Tensor) -> Tensor:
         is_half = torch.is_autocast_enabled("cpu")
         with torch.autocast("cpu", enabled=False):  # there it may take as long
-            for _ in range(100 if is_half == (slow == BFLOAT16) else 1):
+            work = 100 if is_half == (slow == BFLOAT16) else 1
+            for _ in range(work + next(once, 0)):
                 heavy @ heavy
         noise = torch.rand(len(chosen), 4)
         loss: Tensor = module(noise).float().square().mean()
