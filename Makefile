@@ -50,7 +50,8 @@ format: setup
 protos: setup  ## regenerate kofn/wire/*_pb2*
 	python protos/generate.py
 
-FASHION := --base fashion-mnist-lenet --epochs 20 --set shift_pixels=1 --set flip=true
+FASHION := --base fashion-mnist-lenet --epochs 20
+VARIED := --set shift_pixels=1 --set flip=true
 DIGITS := --base digits-lenet --epochs 200 --set patience=200 --set batch_size=32 \
   --set learning_rate=0.01
 SHIPPED := --store models/shipped
@@ -58,18 +59,20 @@ SHIPPED := --store models/shipped
 checkpoints: setup  ## train again what is shipped in models/shipped: half an hour on two cores
 	rm -rf models/shipped
 	kofn train base $(SHIPPED) --dataset digits --network lenet
-	kofn train base $(SHIPPED) --dataset fashion-mnist --network lenet --epochs 20 \
-	  --set shift_pixels=1 --set flip=true
-	for k in 2 4; do for base in "$(DIGITS)" "$(FASHION)"; do \
-	  kofn train student $(SHIPPED) --k $$k $$base && \
-	  kofn train parity $(SHIPPED) --k $$k --encoder sum $$base && \
-	  kofn train parity $(SHIPPED) --k $$k --encoder mosaic $$base || exit 1; done; done
+	kofn train base $(SHIPPED) --dataset fashion-mnist --network lenet --epochs 20 $(VARIED)
+	for k in 2 4; do \
+	  kofn train student $(SHIPPED) --k $$k $(DIGITS) && \
+	  kofn train student $(SHIPPED) --k $$k $(FASHION) $(VARIED) && \
+	  for base in "$(DIGITS)" "$(FASHION)"; do \
+	    kofn train parity $(SHIPPED) --k $$k --encoder sum $$base && \
+	    kofn train parity $(SHIPPED) --k $$k --encoder mosaic --answers each $$base || exit 1; \
+	  done || exit 1; done
 	kofn train learned $(SHIPPED) --k 2 $(DIGITS)
 	kofn train learned $(SHIPPED) --k 4 $(DIGITS)
 	kofn train lagrange $(SHIPPED) --base digits-lenet --n 5,6,8,10 --epochs 1000 \
 	  --set batch_size=64 --set patience=1000 --set turned=0.25
 	kofn train lagrange $(SHIPPED) --base fashion-mnist-lenet --n 5,6,8 --epochs 16 \
-	  --set turned=0.25 --set shift_pixels=1 --set flip=true
+	  --set turned=0.25 $(VARIED)
 
 bench: setup
 	python -m bench overhead

@@ -70,7 +70,7 @@ def test_students_are_tried_with_a_budget_that_sends_them_at_once(able: list[Can
 
 def test_copies_and_codes_of_mixes_alone_are_not_adaptive(able: list[Candidate]) -> None:
     kinds = {one.deployment.code.name for one in able if one.deployment.policy.wait == "adaptive"}
-    assert kinds == {"uncoded", "backup", "learned", "parity"}
+    assert kinds == {"uncoded", "backup", "learned", "mosaic"}
 
 
 def test_untrained_codes_are_those_that_were_measured_on_the_model(
