@@ -29,8 +29,8 @@ HEDGES = ("p95", "p99", "2*p50")
 ADAPTIVE = {"wait": "adaptive"}
 LATE = 0.08  # of a budget that pays for all slots at once: what is left for late ones
 PATIENCE = ("2*p50", "3*p50")  # for own answers, before lost ones are decoded
-# Students answer a whole group alone; the others of a size lose and cost the same, so that the
-# most accurate of them stands for all.
+# One of their extra slots answers a whole group alone, as a mosaic's may; the others of a size lose
+# and cost the same, so that the most accurate of them stands for all.
 STUDENTS = ("backup", "assisted")
 USUAL_DELAY_MS = 2.0  # of batching, where nothing else is said
 FILLING = 1.2  # times the mean time in which a group's queries arrive
@@ -112,7 +112,8 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
         worth = of_trained(base, trained, n - k)
         if worth is None:
             continue
-        key = k, n, trained.code if trained.code in STUDENTS else ""
+        is_alone = trained.code in STUDENTS or trained.parameters.get("answers") == "each"
+        key = k, n, trained.code if is_alone else ""
         if key not in best or worth.decoded > best[key].worth.decoded:
             code = {"name": trained.code, "k": k, "n": n, "checkpoint": trained.name}
             title = f"{trained.code}, k = {k}, n = {n}"
