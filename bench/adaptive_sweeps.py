@@ -35,7 +35,7 @@ def simulated_rows(found: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ..
             own = next((record for record in here if record["system"] == ADAPTIVE), None)
             if own is None:
                 continue
-            baselines = [record for record in here if record["baseline"]]
+            baselines = [record for record in here if record["baseline"] and record is not own]
             tails = [_beside(own, baselines, tail) for tail in SIMULATED_TAILS]
             yield (
                 plan, point,

@@ -29,9 +29,6 @@ HEDGES = ("p95", "p99", "2*p50")
 ADAPTIVE = {"wait": "adaptive"}
 LATE = 0.08  # of a budget that pays for all slots at once: what is left for late ones
 PATIENCE = ("2*p50", "3*p50")  # for own answers, before lost ones are decoded
-# One of their extra slots answers a whole group alone, as a mosaic's may; the others of a size lose
-# and cost the same, so that the most accurate of them stands for all.
-STUDENTS = ("backup", "assisted")
 USUAL_DELAY_MS = 2.0  # of batching, where nothing else is said
 FILLING = 1.2  # times the mean time in which a group's queries arrive
 WAITING = 0.25  # most of the SLO that a query may wait for company
@@ -112,12 +109,14 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
         worth = of_trained(base, trained, n - k)
         if worth is None:
             continue
-        is_alone = trained.code in STUDENTS or trained.parameters.get("answers") == "each"
+        code = {"name": trained.code, **trained.parameters, "checkpoint": trained.name}
+        deployment = _deployment(card, code)
+        # Codes of a size lose and cost the same, so that the most accurate of them stands for all;
+        # but those of which one slot answers a whole group, as a student does: each for itself.
+        is_alone = _answers_alone(Gains(deployment.code.make()))
         key = k, n, trained.code if is_alone else ""
         if key not in best or worth.decoded > best[key].worth.decoded:
-            code = {"name": trained.code, "k": k, "n": n, "checkpoint": trained.name}
             title = f"{trained.code}, k = {k}, n = {n}"
-            deployment = _deployment(card, code)
             best[key] = Candidate(title, "coded", deployment, worth, work_of(deployment, trained))
     for candidate in best.values():
         for patience in PATIENCE:
@@ -127,6 +126,12 @@ def _trained(card: Card, store: Store, base: Worth, workers: int) -> Iterator[Ca
         redundancy = Gains(candidate.deployment.code.make()).redundancy
         budget = round(redundancy + LATE, 3)
         yield _with(candidate, {**ADAPTIVE, "budget": budget, "soft_deadline": "p90"})
+
+
+def _answers_alone(gains: Gains) -> bool:
+    """Whether one of the extra slots gives every answer."""
+    extra = range(gains.k, gains.n)
+    return any(all(gains.has(j, 1 << slot) for j in range(gains.k)) for slot in extra)
 
 
 def _splits(

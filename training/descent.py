@@ -48,17 +48,17 @@ def precision_of(module: nn.Module, loss_of: Loss, recipe: Recipe, count: int) -
     chosen = torch.arange(min(recipe.batch_size, count))
     module.train()
 
-    def turns(count: int) -> dict[str, list[float]]:
+    def in_turns(steps: int) -> dict[str, list[float]]:
         took_s: dict[str, list[float]] = {FLOAT32: [], BFLOAT16: []}
-        for _ in range(count):
+        for _ in range(steps):
             for precision, times in took_s.items():
                 times.append(_step_s(module, loss_of, chosen, precision))
         return took_s
 
     # The first steps prepare what the others find: only the shortest of them says anything.
-    usual_s = {key: min(times) for key, times in turns(WARM_STEPS).items()}
+    usual_s = {key: min(times) for key, times in in_turns(WARM_STEPS).items()}
     if usual_s[BFLOAT16] <= HOPELESS * usual_s[FLOAT32]:
-        usual_s = {key: statistics.median(times) for key, times in turns(TIMED_STEPS).items()}
+        usual_s = {key: statistics.median(times) for key, times in in_turns(TIMED_STEPS).items()}
     module.load_state_dict(weights)
     set_random_state(before)
     return BFLOAT16 if usual_s[FLOAT32] > WORTH_IT * usual_s[BFLOAT16] else FLOAT32

@@ -52,5 +52,6 @@ def test_in_virtual_time_the_best_baseline_of_the_newest_run_is_told() -> None:
     assert load[:7] == ("load", "at 40", "10", "50", "100", "–", "1.25")
     assert load[7:] == ("UNCODED: 40 (+25 %, worse)", "UNCODED: 100 (+0 %)", "–")
     assert losses[7] == "UNCODED: 40 (+2 %)"
-    (alone,) = simulated_rows([simulated("adaptive", 50.0), simulated("hedged", None)])
+    own = simulated("adaptive", 50.0) | {"baseline": True}  # it needs no code: not static for that
+    (alone,) = simulated_rows([own, simulated("hedged", None)])
     assert alone[7] == "none answers"
